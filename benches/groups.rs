@@ -55,6 +55,7 @@ fn observed() -> Observed {
         active: Some(true),
         attributes: Some(Attributes::default()),
         modified: None,
+        owned: None,
     };
     let group = |group| {
         let members = (0..USERS).filter(|user| is_member(*user, group));

@@ -107,7 +107,7 @@ async fn original_example() {
     let first = Promise {
         scenario: "original example",
         bound: 23,
-        most: 24,
+        most: 26,
         limit,
         seconds: None,
         script: 80,
@@ -170,7 +170,7 @@ async fn ten_thousand() {
     let fifteen = Promise {
         scenario: "5 new, 5 changed, 5 removed, file event",
         bound: 15,
-        most: 20,
+        most: 22,
         ..ten
     };
     fifteen.check(&world, &on(Trigger::File, &reconciler).await);

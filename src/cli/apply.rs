@@ -5,7 +5,7 @@ use super::approve::approver;
 use super::roster_input::RosterInput;
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
-use crate::model::{Change, ChangeOutcome, Counts, Email, RunOptions, Trigger};
+use crate::model::{Change, ChangeOutcome, Counts, Email, Escaped, RunOptions, Trigger};
 use crate::plan::PlanDoc;
 use crate::plan::Verdict;
 use crate::plan::render::{self, counted, how_to_approve};
@@ -327,14 +327,17 @@ fn line(applied: &AppliedChange) -> String {
         operation,
         group,
         role,
+        schedule,
         outcome,
         detail,
         rejected: _,
     } = applied;
-    let about = match (role, group) {
-        (Some(role), _) => format!(": {role}"),
-        (None, Some(group)) => format!(": {group}"),
-        (None, None) => String::new(),
+    let schedule = schedule.as_deref().map(Escaped);
+    let about = match (role, group, schedule) {
+        (Some(role), ..) => format!(": {role}"),
+        (None, Some(group), _) => format!(": {group}"),
+        (None, None, Some(schedule)) => format!(": {schedule}"),
+        (None, None, None) => String::new(),
     };
     let change = format!("{operation} {subject}{about}");
     let detail = if detail.is_empty() {

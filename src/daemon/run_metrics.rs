@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use tracing::warn;
 
 /// The label of `held_changes` for each safety limit.
-const HELD: [(GuardRule, &str); 9] = [
+const HELD: [(GuardRule, &str); GuardRule::ALL.len()] = [
     (GuardRule::Prune, "pruning"),
     (GuardRule::MaxRemovals, "removals"),
     (GuardRule::MaxClears, "clears"),
@@ -22,6 +22,8 @@ const HELD: [(GuardRule, &str); 9] = [
     (GuardRule::MaxLeaves, "leaves"),
     (GuardRule::MaxJoins, "joins"),
     (GuardRule::MaxRoleChanges, "roles"),
+    (GuardRule::OwnedSchedules, "schedules"),
+    (GuardRule::Transfers, "transfers"),
 ];
 
 /// Creates the counters of runs and changes: a counter that appears with its first event hides that
@@ -214,7 +216,8 @@ fn count_done(metrics: &Metrics, operation: Operation) {
         | Operation::Deactivate
         | Operation::Leave
         | Operation::Join
-        | Operation::Assign => {}
+        | Operation::Assign
+        | Operation::Transfer => {}
     }
 }
 
@@ -242,6 +245,7 @@ pub(super) mod tests {
             operation,
             group: None,
             role: None,
+            schedule: None,
             outcome,
             detail: String::new(),
             rejected: false,
@@ -458,7 +462,7 @@ pub(super) mod tests {
                 of("omni_user_sync_changes_total{"),
             )
         };
-        assert_eq!(lines(), (7 * 6, 7 * 3));
+        assert_eq!(lines(), (7 * 6, Operation::ALL.len() * 3));
         let error = RunError::Settings(SettingsError::Unreadable("gone".into()));
         let ends = [
             Completion::Complete,
@@ -476,7 +480,11 @@ pub(super) mod tests {
             ..run(Completion::Complete)
         };
         record_result(&metrics, &converged);
-        assert_eq!(lines(), (7 * 6, 7 * 3), "no other labels");
+        assert_eq!(
+            lines(),
+            (7 * 6, Operation::ALL.len() * 3),
+            "no other labels"
+        );
     }
 
     #[tokio::test]

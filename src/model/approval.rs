@@ -60,7 +60,8 @@ impl HeldChange {
     /// What the change is about.
     #[must_use]
     pub fn key(&self) -> ChangeKey {
-        ChangeKey::recorded(&self.subject, self.group.as_ref(), self.role.as_ref())
+        let (group, role) = (self.group.as_ref(), self.role.as_ref());
+        ChangeKey::recorded(&self.subject, group, role, &self.fields)
     }
 
     /// The same with the ids that it lacked.
@@ -69,7 +70,8 @@ impl HeldChange {
         self
     }
 
-    /// Whether a planned change is this one, or sets a subset of its fields to the same values. A deletion sets none.
+    /// Whether a planned change is this one, or sets a subset of its fields to the same values. A removal sets none;
+    /// whether it may delete schedules, [`Self::allows_loss`] says.
     #[must_use]
     pub fn allows(&self, change: &Change) -> bool {
         self.operation == change.operation()
@@ -77,8 +79,15 @@ impl HeldChange {
             && self.user_id.as_ref() == change.user_id()
             && self.group.as_ref() == change.group()
             && self.allows_role(change.role())
-            && (self.operation == Operation::Delete
-                || change.fields().iter().all(|field| self.sets(field)))
+            && (self.operation.is_removal() || change.fields().iter().all(|field| self.sets(field)))
+    }
+
+    /// Whether a planned removal is this one and deletes no schedule that was not shown for the approval.
+    #[must_use]
+    pub fn allows_loss(&self, change: &Change) -> bool {
+        let fields = change.fields();
+        let mut lost = fields.iter().filter(|field| field.schedule().is_some());
+        self.allows(change) && lost.all(|field| self.sets(field))
     }
 
     /// Whether a planned assignment has the same effect. Names of connections and models may change.
@@ -145,7 +154,17 @@ impl Approvals {
     /// Whether a planned change is approved.
     #[must_use]
     pub fn covers(&self, change: &Change) -> bool {
+        self.of(change).any(|one| one.allows(change))
+    }
+
+    /// Whether a planned removal is approved with the schedules that it deletes.
+    #[must_use]
+    pub fn covers_loss(&self, change: &Change) -> bool {
+        self.of(change).any(|one| one.change.allows_loss(change))
+    }
+
+    fn of(&self, change: &Change) -> impl Iterator<Item = &ApprovedChange> {
         let of_subject = self.0.get(&change.subject);
-        of_subject.is_some_and(|approved| approved.iter().any(|one| one.allows(change)))
+        of_subject.into_iter().flatten()
     }
 }

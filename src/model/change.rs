@@ -3,7 +3,8 @@
 use super::word::word_enum;
 use super::{
     Assignment, AssignmentHolder, Email, Field, FieldChange, GroupName, GroupRef, Location,
-    MembershipChange, ObservedUser, RoleChange, RoleScope, Subject, UserId, UserSpec, Value,
+    MembershipChange, ObservedUser, OwnedSchedule, RoleChange, RoleScope, ScheduleId, Subject,
+    UserId, UserSpec, Value,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use std::sync::Arc;
 word_enum! {
     /// The operation of a change, in the order in which changes are sent.
     pub enum Operation {
+        /// Hands a schedule of a user who is to be removed over to another user.
+        Transfer = "transfer",
         /// Revokes the membership.
         Delete = "delete",
         /// Revokes the access, for good by Omni's newer documents.
@@ -52,7 +55,7 @@ impl Operation {
     pub fn is_of_user(self) -> bool {
         match self {
             Self::Delete | Self::Deactivate | Self::Update | Self::Create => true,
-            Self::Leave | Self::Join | Self::Assign => false,
+            Self::Transfer | Self::Leave | Self::Join | Self::Assign => false,
         }
     }
 
@@ -173,6 +176,19 @@ pub enum Action {
     Membership(Membership),
     /// Assigns a role.
     Role(Assignment),
+    /// Hands a schedule over.
+    Transfer(Transfer),
+}
+
+/// The transfer of a schedule whose owner is to be removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// The owner.
+    pub owner: Arc<ObservedUser>,
+    /// The schedule.
+    pub schedule: OwnedSchedule,
+    /// The new owner. The schedule runs with this user's access from then on.
+    pub successor: Arc<ObservedUser>,
 }
 
 /// A change of a membership.
@@ -197,7 +213,7 @@ pub enum MembershipSource {
     Row,
 }
 
-/// Identifies what a change is about: a user, a membership of a user, or a role of a user or group.
+/// Identifies what a change is about: a user, a membership or schedule of a user, or a role of a user or group.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChangeKey {
     /// The user or group.
@@ -206,15 +222,18 @@ pub struct ChangeKey {
     pub group: Option<GroupName>,
     /// The connection or model of a role.
     pub scope: Option<RoleScope>,
+    /// The schedule of a transfer.
+    pub schedule: Option<ScheduleId>,
 }
 
-/// For people: the subject, and the group of a membership.
+/// For people: the subject, and the group of a membership or the schedule of a transfer.
 impl std::fmt::Display for ChangeKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.subject.fmt(f)?;
-        match &self.group {
-            Some(group) => write!(f, ", group {group}"),
-            None => Ok(()),
+        match (&self.group, &self.schedule) {
+            (Some(group), _) => write!(f, ", group {group}"),
+            (None, Some(schedule)) => write!(f, ", schedule {schedule}"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -225,12 +244,18 @@ impl ChangeKey {
         subject: &Subject,
         group: Option<&GroupRef>,
         role: Option<&RoleChange>,
+        fields: &[FieldChange],
     ) -> Self {
         let group = group.filter(|_| subject.email().is_some());
+        let transferred = fields.iter().filter(|one| one.to.is_some());
         Self {
             subject: subject.clone(),
             group: group.map(|group| group.name.clone()),
             scope: role.map(|role| role.scope.ids.clone()),
+            schedule: transferred
+                .filter_map(FieldChange::schedule)
+                .next()
+                .cloned(),
         }
     }
 }
@@ -241,6 +266,7 @@ impl From<&Email> for ChangeKey {
             subject: email.into(),
             group: None,
             scope: None,
+            schedule: None,
         }
     }
 }
@@ -272,6 +298,7 @@ impl Change {
             Action::Create(_) => Operation::Create,
             Action::Membership(membership) => membership.change.into(),
             Action::Role(_) => Operation::Assign,
+            Action::Transfer(_) => Operation::Transfer,
         }
     }
 
@@ -322,6 +349,7 @@ impl Change {
                 AssignmentHolder::User(user) => user.as_ref(),
                 AssignmentHolder::Group(_) => None,
             },
+            Action::Transfer(transfer) => Some(&transfer.owner),
             Action::Create(_) => None,
         }
     }
@@ -333,6 +361,31 @@ impl Change {
             subject: self.subject.clone(),
             group: self.membership().map(|one| one.group.name.clone()),
             scope: self.role().map(|role| role.scope.ids.clone()),
+            schedule: self.transfer().map(|transfer| transfer.schedule.id.clone()),
+        }
+    }
+
+    /// The transfer of a schedule.
+    #[must_use]
+    pub fn transfer(&self) -> Option<&Transfer> {
+        match &self.action {
+            Action::Transfer(transfer) => Some(transfer),
+            _ => None,
+        }
+    }
+
+    /// The name of the schedule that is transferred.
+    #[must_use]
+    pub fn schedule_label(&self) -> Option<String> {
+        Some(self.transfer()?.schedule.label().to_owned())
+    }
+
+    /// The user who is removed.
+    #[must_use]
+    pub fn removed(&self) -> Option<&Arc<ObservedUser>> {
+        match &self.action {
+            Action::Delete(user) | Action::Deactivate(user) => Some(user),
+            _ => None,
         }
     }
 
@@ -361,13 +414,30 @@ impl Change {
         self.location.is_none()
     }
 
-    /// The fields that the change sets. A deletion has all fields of the user, so that it can be undone;
-    /// a membership and a role have none.
+    /// The schedules that a removal deletes, as far as they were read.
+    #[must_use]
+    pub fn lost_schedules(&self) -> Vec<FieldChange> {
+        let removed = self.removed().into_iter();
+        removed.flat_map(|user| user.lost_schedules()).collect()
+    }
+
+    /// The fields that the change sets. A deletion has all fields of the user, so that it can be undone, and a removal
+    /// the schedules that it deletes, as far as they were read; a membership and a role have none.
     #[must_use]
     pub fn fields(&self) -> Vec<FieldChange> {
         match &self.action {
             Action::Delete(user) => user.removed_fields(),
-            Action::Deactivate(_) => vec![FieldChange::active(true, false)],
+            Action::Deactivate(user) => {
+                let active = FieldChange::active(true, false);
+                std::iter::once(active)
+                    .chain(user.lost_schedules())
+                    .collect()
+            }
+            Action::Transfer(Transfer {
+                schedule,
+                successor,
+                ..
+            }) => vec![FieldChange::transferred(schedule, &successor.email)],
             Action::Update(_, fields) => fields.clone(),
             Action::Create(spec) => {
                 let mut fields = spec.fields();
@@ -392,7 +462,13 @@ impl ObservedUser {
         std::iter::once(name)
             .chain(inactive)
             .chain(values)
+            .chain(self.lost_schedules())
             .collect()
+    }
+
+    /// The schedules that a removal of this user deletes.
+    fn lost_schedules(&self) -> impl Iterator<Item = FieldChange> {
+        self.schedules().iter().map(FieldChange::lost)
     }
 
     /// The user after these changes, as far as it is known. Omni sets the time.
@@ -417,6 +493,7 @@ impl ObservedUser {
                     attributes.insert(name.clone(), value.clone());
                 }
                 (Field::Attribute(name), None) => drop(attributes.remove(name)),
+                (Field::Schedule(_) | Field::Group(_) | Field::Role(_), _) => {}
             }
         }
         // The other attributes stay unknown if they are.

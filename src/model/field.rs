@@ -1,10 +1,14 @@
 //! Fields of users, and their changes.
 
-use super::{AttributeName, Escaped, Value, is_word_for_nothing};
+use super::{
+    AttributeName, Email, Escaped, GroupName, OwnedSchedule, RoleName, RoleScope, ScheduleId,
+    Value, is_word_for_nothing,
+};
 use serde::{Deserialize, Serialize};
 
-/// A field of a user. Its text form is `display_name`, `active` or the attribute's reference;
-/// `attribute:NAME` marks an attribute whose reference is one of the other forms.
+/// A field of a user. Its text form is `display_name`, `active` or the attribute's reference, and for what a removal takes
+/// beside them `schedule:ID`, `group:NAME` or `role:CONNECTION/MODEL`. `attribute:NAME` marks an attribute whose reference
+/// is one of the other forms.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub enum Field {
@@ -14,20 +18,45 @@ pub enum Field {
     Active,
     /// A user attribute.
     Attribute(AttributeName),
+    /// A schedule of a user who is removed. The former value is its name, the new one the address of its new owner.
+    Schedule(ScheduleId),
+    /// A membership of a user who is removed. The former value is the name of the group.
+    Group(GroupName),
+    /// A direct role of a user who is removed, on a model or a connection.
+    Role(RoleScope),
 }
 
 const DISPLAY_NAME: &str = "display_name";
 const ACTIVE: &str = "active";
 const ATTRIBUTE: &str = "attribute:";
+const SCHEDULE: &str = "schedule:";
+const GROUP: &str = "group:";
+const ROLE: &str = "role:";
 
 impl Field {
-    /// The field's name in a roster.
+    /// The field's name in a roster, or the kind of what a removal takes.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::DisplayName => DISPLAY_NAME,
             Self::Active => ACTIVE,
             Self::Attribute(name) => name.as_str(),
+            Self::Schedule(_) => "schedule",
+            Self::Group(_) => "group",
+            Self::Role(_) => "role",
+        }
+    }
+
+    /// What a removal takes, from its text form.
+    fn taken(text: &str) -> Option<Self> {
+        if let Some(id) = text.strip_prefix(SCHEDULE) {
+            ScheduleId::parse(id).map(Self::Schedule)
+        } else if let Some(name) = text.strip_prefix(GROUP) {
+            GroupName::parse(name).ok().map(Self::Group)
+        } else {
+            let (connection, model) = text.strip_prefix(ROLE)?.split_once('/')?;
+            let model = (!model.is_empty()).then_some(model);
+            RoleScope::parse(connection, model).map(Self::Role)
         }
     }
 }
@@ -35,16 +64,27 @@ impl Field {
 /// The name for people, without characters that a terminal interprets.
 impl std::fmt::Display for Field {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        Escaped(self.name()).fmt(f)
+        match self {
+            Self::Schedule(id) => write!(f, "schedule {id}"),
+            Self::Role(scope) => write!(f, "role on {}", scope.text()),
+            _ => Escaped(self.name()).fmt(f),
+        }
     }
 }
 
 impl From<Field> for String {
     fn from(field: Field) -> Self {
         let name = field.name();
-        let is_ambiguous = name == DISPLAY_NAME || name == ACTIVE || name.starts_with(ATTRIBUTE);
+        let is_ambiguous = name == DISPLAY_NAME
+            || name == ACTIVE
+            || [ATTRIBUTE, SCHEDULE, GROUP, ROLE]
+                .iter()
+                .any(|prefix| name.starts_with(prefix));
         match field {
             Field::Attribute(_) if is_ambiguous => format!("{ATTRIBUTE}{name}"),
+            Field::Schedule(id) => format!("{SCHEDULE}{id}"),
+            Field::Group(name) => format!("{GROUP}{}", name.as_str()),
+            Field::Role(scope) => format!("{ROLE}{}", scope.text()),
             _ => name.to_owned(),
         }
     }
@@ -55,9 +95,10 @@ impl From<String> for Field {
         match text.as_str() {
             DISPLAY_NAME => Self::DisplayName,
             ACTIVE => Self::Active,
-            name => Self::Attribute(AttributeName::new(
-                name.strip_prefix(ATTRIBUTE).unwrap_or(name),
-            )),
+            name => Self::taken(name).unwrap_or_else(|| {
+                let name = name.strip_prefix(ATTRIBUTE).unwrap_or(name);
+                Self::Attribute(AttributeName::new(name))
+            }),
         }
     }
 }
@@ -102,6 +143,45 @@ impl FieldChange {
             Some(Value::flag(from)),
             Some(Value::flag(to)),
         )
+    }
+
+    /// The schedule that a removal deletes.
+    #[must_use]
+    pub fn lost(schedule: &OwnedSchedule) -> Self {
+        let name = Value::one(schedule.label());
+        Self::new(Field::Schedule(schedule.id.clone()), name, None)
+    }
+
+    /// A schedule that gets another owner.
+    #[must_use]
+    pub fn transferred(schedule: &OwnedSchedule, to: &Email) -> Self {
+        Self {
+            to: Value::one(to.as_str()),
+            ..Self::lost(schedule)
+        }
+    }
+
+    /// A membership that a removal ends.
+    #[must_use]
+    pub fn lost_group(group: &GroupName) -> Self {
+        let name = Value::one(group.as_str());
+        Self::new(Field::Group(group.clone()), name, None)
+    }
+
+    /// A direct role that a removal takes.
+    #[must_use]
+    pub fn lost_role(scope: &RoleScope, role: &RoleName) -> Self {
+        let role = Value::one(role.as_str());
+        Self::new(Field::Role(scope.clone()), role, None)
+    }
+
+    /// The schedule that the change is about.
+    #[must_use]
+    pub fn schedule(&self) -> Option<&ScheduleId> {
+        match &self.field {
+            Field::Schedule(id) => Some(id),
+            _ => None,
+        }
     }
 
     /// Whether the change empties a value, or replaces it with a word for nothing.

@@ -155,7 +155,8 @@ impl ChangeIntent {
     /// What the change is about.
     #[must_use]
     pub fn key(&self) -> ChangeKey {
-        ChangeKey::recorded(&self.subject, self.group.as_ref(), self.role.as_ref())
+        let (group, role) = (self.group.as_ref(), self.role.as_ref());
+        ChangeKey::recorded(&self.subject, group, role, &self.fields)
     }
 
     /// The user or group whose role changes, by id.

@@ -44,6 +44,7 @@ pub use assignment::{Assignment, AssignmentHolder, NamedScope, RoleChange};
 pub use attributes::{Attributes, Interner, Pairs};
 pub use change::{
     Action, Change, ChangeKey, ChangeOutcome, Counts, Membership, MembershipSource, Operation,
+    Transfer,
 };
 pub use decimal::Decimal;
 pub use email::{Email, EmailError, PERCENT_ENCODED, fold};
@@ -79,10 +80,12 @@ pub use observed_roles::{
     HolderUnknown, KnownRoles, ObservedRoles, ObservedRolesUpdate, RoleScopeList, RoleUpdate,
     RolesUnknown, StatedRole, StoredRoles,
 };
-pub use owned::{Owned, OwnedDocuments, OwnedSchedules, Schedule, ScheduleId};
+pub use owned::{Owned, OwnedDocuments, OwnedSchedule, OwnedSchedules, ScheduleId};
 pub use pause::Pause;
 pub use place::RosterPlace;
-pub use policy::{GroupGlobs, Limit, Mode, Policy, Protect, Protection, Prune, Removal};
+pub use policy::{
+    GroupGlobs, Limit, Mode, OwnedSchedulesPolicy, Policy, Protect, Protection, Prune, Removal,
+};
 pub use problem::{Location, Problem, ProblemKind};
 pub use readings::{ClearForm, PatchForm, ProbeUser, Readings};
 pub use role::{

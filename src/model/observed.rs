@@ -1,7 +1,8 @@
 //! The observed state: the users in Omni.
 
 use super::{
-    Attributes, ByEmail, Email, Interner, ObservedGroups, ObservedRoles, ObservedUser, UserId,
+    Attributes, ByEmail, Email, Interner, ObservedGroups, ObservedRoles, ObservedUser, Owned,
+    UserId,
 };
 use chrono::{DateTime, Utc};
 use indexmap::map::Entry;
@@ -216,6 +217,17 @@ impl Observed {
     fn share(&mut self, user: &mut ObservedUser) {
         let known = user.attributes.take();
         user.attributes = known.map(|known| self.interner.share(known));
+    }
+
+    /// Takes in what users own, by id.
+    pub(crate) fn note_owned(&mut self, mut owned: HashMap<UserId, Owned>) {
+        for found in self.users.values_mut() {
+            if let UserMatch::One(user) = found
+                && let Some(owned) = owned.remove(&user.id)
+            {
+                Arc::make_mut(user).owned = Some(Arc::new(owned));
+            }
+        }
     }
 
     /// Whether a list has shown the attributes of any user.

@@ -71,6 +71,13 @@ pub struct RoleScope {
 }
 
 impl RoleScope {
+    /// The ids in one text: the connection, a slash, and the model if there is one.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let model = self.model.as_ref().map_or("", ModelId::as_str);
+        format!("{}/{model}", self.connection.as_str())
+    }
+
     /// Takes ids as Omni sent them, with the rule of [`UserId::parse`].
     #[must_use]
     pub fn parse(connection: &str, model: Option<&str>) -> Option<Self> {

@@ -57,6 +57,13 @@ impl KnownRoles {
         }
     }
 
+    /// The direct roles.
+    pub fn direct_roles(&self) -> impl Iterator<Item = (&RoleScope, &RoleName)> {
+        let direct = self.roles.iter();
+        let direct = direct.filter(|one| one.origin == RoleOrigin::Direct);
+        direct.map(|one| (&one.scope, &one.role))
+    }
+
     /// The roles on the model of a scope.
     pub fn on<'a>(&'a self, scope: &'a RoleScope) -> impl Iterator<Item = &'a ObservedRole> {
         let is_on = |one: &&ObservedRole| one.scope == *scope;

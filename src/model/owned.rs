@@ -1,6 +1,6 @@
 //! What users own in Omni and lose when they are removed.
 
-use super::{UserId, trim};
+use super::{Escaped, UserId, trim};
 use chrono::{DateTime, Utc};
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl fmt::Display for ScheduleId {
 
 /// A scheduled delivery. Omni deletes it for good when its owner is removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Schedule {
+pub struct OwnedSchedule {
     /// The id.
     pub id: ScheduleId,
     /// The name.
@@ -40,7 +40,7 @@ pub struct Schedule {
     pub recipients: Option<u64>,
 }
 
-impl Schedule {
+impl OwnedSchedule {
     /// The name, or the id if Omni shows no name.
     #[must_use]
     pub fn label(&self) -> &str {
@@ -55,7 +55,7 @@ impl Schedule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnedSchedules {
     /// All of them, by name.
-    Read(Vec<Schedule>),
+    Read(Vec<OwnedSchedule>),
     /// The API key may not read schedules, or Omni has no such endpoint.
     NotShown,
     /// Omni could not be asked, for this reason.
@@ -80,4 +80,43 @@ pub struct OwnedDocuments {
     pub count: usize,
     /// The names of the first ones, by name.
     pub names: Vec<String>,
+}
+
+impl Owned {
+    /// Whether a removal takes nothing of it, as far as Omni shows.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        let has_none = matches!(&self.schedules, OwnedSchedules::Read(all) if all.is_empty());
+        has_none && self.tokens.is_empty()
+    }
+}
+
+/// `owns 3 schedules: daily revenue, weekly, monthly; 1 personal token`.
+impl fmt::Display for Owned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schedules {
+            OwnedSchedules::Read(schedules) if schedules.is_empty() => {
+                f.write_str("owns no schedules")?
+            }
+            OwnedSchedules::Read(schedules) => {
+                let noun = if schedules.len() == 1 {
+                    "schedule"
+                } else {
+                    "schedules"
+                };
+                write!(f, "owns {} {noun}: ", schedules.len())?;
+                for (at, schedule) in schedules.iter().enumerate() {
+                    let comma = if at > 0 { ", " } else { "" };
+                    write!(f, "{comma}{}", Escaped(schedule.label()))?;
+                }
+            }
+            OwnedSchedules::NotShown => f.write_str("schedules not checked")?,
+            OwnedSchedules::Failed(why) => write!(f, "schedules can't be read: {why}")?,
+        }
+        match self.tokens.len() {
+            0 => Ok(()),
+            1 => f.write_str("; 1 personal token"),
+            count => write!(f, "; {count} personal tokens"),
+        }
+    }
 }

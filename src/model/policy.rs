@@ -42,6 +42,10 @@ pub struct Policy {
     pub managed_groups: GroupGlobs,
     /// Whether groups that the roster names and Omni lacks are created.
     pub create_groups: bool,
+    /// What happens to the schedules of removed users.
+    pub owned_schedules: OwnedSchedulesPolicy,
+    /// Who gets the schedules of removed users if the roster names no successor.
+    pub transfer_to: Option<Email>,
 }
 
 impl Policy {
@@ -115,6 +119,18 @@ pub enum Removal {
     Delete,
     /// `active: false` revokes the access, for good by Omni's newer documents.
     Deactivate,
+}
+
+/// `policy.owned_schedules`: what happens to the schedules of users who are to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnedSchedulesPolicy {
+    /// The removal is held until the loss is approved.
+    Hold,
+    /// A successor gets them first.
+    Transfer,
+    /// They are shown and lost.
+    Ignore,
 }
 
 /// Globs with `*` and `?`, without letter case.

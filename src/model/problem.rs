@@ -121,6 +121,8 @@ pub enum ProblemKind {
     Number,
     /// A role, its subject or its model that can't be used.
     Role,
+    /// A successor that can't be one.
+    Successor,
     /// A group that Omni does not have or show, or a contradiction about a membership.
     Group,
     /// A cell that is not the day on which a user leaves.
@@ -205,6 +207,7 @@ impl ProblemKind {
             Self::List => ("list", "cells that don't match the attribute's definition"),
             Self::Number => ("number", "invalid numbers"),
             Self::Role => ("role", "invalid roles"),
+            Self::Successor => ("successor", "unusable successors"),
             Self::Group => ("group", "unusable groups"),
             Self::LeaveOn => ("leave_on", "invalid days of leaving"),
             Self::DuplicateRow => ("duplicate_row", "duplicate rows"),

@@ -140,7 +140,8 @@ impl RunResult {
 }
 
 word_enum! {
-    /// A rule that holds changes. All but `new_domain` and `new_groups` are named after their setting in `[policy]`.
+    /// A rule that holds changes. All but `new_domain`, `new_groups` and `transfers` are named after their setting in
+    /// `[policy]`.
     pub enum GuardRule {
         /// `prune`: pruning by a roster that lost files or most of its rows.
         Prune = "prune",
@@ -160,6 +161,10 @@ word_enum! {
         MaxJoins = "max_joins",
         /// `max_role_changes`.
         MaxRoleChanges = "max_role_changes",
+        /// `owned_schedules`: removals that would delete schedules.
+        OwnedSchedules = "owned_schedules",
+        /// Transfers of schedules to a user with other access.
+        Transfers = "transfers",
     }
 }
 
@@ -168,14 +173,15 @@ impl GuardRule {
     #[must_use]
     pub fn label(self) -> String {
         match self {
-            Self::NewDomain | Self::NewGroups => format!("the rule {self}"),
+            Self::NewDomain | Self::NewGroups | Self::Transfers => format!("the rule {self}"),
             Self::Prune
             | Self::MaxRemovals
             | Self::MaxClears
             | Self::MaxUpdates
             | Self::MaxLeaves
             | Self::MaxJoins
-            | Self::MaxRoleChanges => format!("policy.{self}"),
+            | Self::MaxRoleChanges
+            | Self::OwnedSchedules => format!("policy.{self}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Users, as a roster states them and as Omni shows them.
 
-use super::{Attributes, Email, Escaped, Text, Value, trim};
+use super::{Attributes, Email, Escaped, Owned, OwnedSchedule, OwnedSchedules, Text, Value, trim};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
@@ -117,6 +117,9 @@ pub struct ObservedUser {
     pub attributes: Option<Attributes<Value>>,
     /// When the user was last changed in Omni. If a later list shows another time, other fields may have changed.
     pub modified: Option<DateTime<Utc>>,
+    /// What the user owns, if that was read for a removal. It is not stored.
+    #[serde(skip)]
+    pub owned: Option<Arc<Owned>>,
 }
 
 impl ObservedUser {
@@ -124,6 +127,31 @@ impl ObservedUser {
     #[must_use]
     pub fn is_read(&self) -> bool {
         self.active.is_some() && self.attributes.is_some()
+    }
+
+    /// The schedules of the user, as far as they were read.
+    #[must_use]
+    pub fn schedules(&self) -> &[OwnedSchedule] {
+        match self.owned.as_deref() {
+            Some(Owned {
+                schedules: OwnedSchedules::Read(schedules),
+                ..
+            }) => schedules,
+            _ => &[],
+        }
+    }
+
+    /// The user after all schedules went to another user.
+    #[must_use]
+    pub fn without_schedules(&self) -> Self {
+        let owned = self.owned.as_deref().map(|owned| Owned {
+            schedules: OwnedSchedules::Read(Vec::new()),
+            ..owned.clone()
+        });
+        Self {
+            owned: owned.map(Arc::new),
+            ..self.clone()
+        }
     }
 
     /// Whether all fields are known that an update to this state needs.

@@ -47,7 +47,8 @@ impl Forms {
                 (Field::Active, Some(active)) => {
                     plain.insert("active".into(), json!(active.is_true()));
                 }
-                (Field::DisplayName | Field::Active, None) => {}
+                (Field::DisplayName | Field::Active, None)
+                | (Field::Schedule(_) | Field::Group(_) | Field::Role(_), _) => {}
                 (Field::Attribute(name), None) if self.clear == ClearForm::Remove => {
                     operations.push(remove(name));
                 }

@@ -9,7 +9,7 @@ use super::exchange::ApiRequest;
 use super::reader::Reader;
 use super::records::{ListedRecords, PAGE, RecordList};
 use super::writer::Writer;
-use crate::model::{Owned, OwnedDocuments, OwnedSchedules, Schedule, ScheduleId, UserId};
+use crate::model::{Owned, OwnedDocuments, OwnedSchedule, OwnedSchedules, ScheduleId, UserId};
 use chrono::Utc;
 use futures_util::{StreamExt, stream};
 use reqwest::Method;
@@ -42,7 +42,7 @@ struct ScheduleDoc<'a> {
 
 /// A schedule in a list. The owner is `None` if the entry does not show a usable one, as on Omni's older pages.
 pub(super) struct ListedSchedule {
-    pub(super) schedule: Schedule,
+    pub(super) schedule: OwnedSchedule,
     owner: Option<UserId>,
 }
 
@@ -53,7 +53,7 @@ pub(super) fn read_schedule(entry: &RawValue) -> Option<ListedSchedule> {
     // Negative for other destinations than email.
     let recipients = doc.recipients.and_then(|count| count.get().parse().ok());
     Some(ListedSchedule {
-        schedule: Schedule {
+        schedule: OwnedSchedule {
             id: ScheduleId::parse(&doc.id)?,
             name: doc.name.unwrap_or_default().into_owned(),
             recipients,
@@ -127,7 +127,7 @@ fn settled(records: ListedRecords<ListedSchedule>) -> Result<Vec<ListedSchedule>
 ///
 /// # Errors
 /// [`OmniError::UnreliableSchedules`] if all belong to one other user: the list may show another kind of id.
-fn of_owner(shown: Vec<ListedSchedule>, owner: &UserId) -> Result<Vec<Schedule>, OmniError> {
+fn of_owner(shown: Vec<ListedSchedule>, owner: &UserId) -> Result<Vec<OwnedSchedule>, OmniError> {
     let owners: HashSet<_> = shown.iter().map(|one| &one.owner).collect();
     let is_own = |shown: &Option<UserId>| shown.as_ref().is_none_or(|id| same_id(id, owner));
     if owners.len() == 1 && !owners.into_iter().all(is_own) {
@@ -138,14 +138,14 @@ fn of_owner(shown: Vec<ListedSchedule>, owner: &UserId) -> Result<Vec<Schedule>,
     Ok(by_name(own.map(|one| one.schedule).collect()))
 }
 
-fn by_name(mut schedules: Vec<Schedule>) -> Vec<Schedule> {
+fn by_name(mut schedules: Vec<OwnedSchedule>) -> Vec<OwnedSchedule> {
     schedules.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     schedules
 }
 
 /// The schedules of each of these users in a list of all. `None` if an entry shows no owner.
 fn of_each(all: Vec<ListedSchedule>, owners: &[UserId]) -> Option<HashMap<UserId, OwnedSchedules>> {
-    let mut found: HashMap<String, Vec<Schedule>> = HashMap::new();
+    let mut found: HashMap<String, Vec<OwnedSchedule>> = HashMap::new();
     for ListedSchedule { schedule, owner } in all {
         let owner = owner?.as_str().to_ascii_lowercase();
         found.entry(owner).or_default().push(schedule);
@@ -194,9 +194,9 @@ impl Reader {
         {
             return Ok(owned);
         }
-        let reads = owners.iter().map(|owner| async move {
-            let schedules = outcome(self.schedules_of(owner).await)?;
-            Ok((owner.clone(), schedules))
+        let reads = owners.iter().cloned().map(|owner| async move {
+            let schedules = outcome(self.schedules_of(&owner).await)?;
+            Ok((owner, schedules))
         });
         let reads: Vec<_> = stream::iter(reads)
             .buffer_unordered(self.concurrency())

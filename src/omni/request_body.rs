@@ -96,6 +96,7 @@ impl<'a> PatchDoc<'a> {
             match field {
                 Field::DisplayName => value.display_name = to.as_ref().map(|name| &**name.first()),
                 Field::Active => value.active = to.as_ref().map(Value::is_true),
+                Field::Schedule(_) | Field::Group(_) | Field::Role(_) => {}
                 Field::Attribute(name) => {
                     value.attributes.insert(name.as_str(), to.as_ref().into());
                 }

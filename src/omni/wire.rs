@@ -230,6 +230,7 @@ impl WriteAnswer {
             active: Some(true),
             attributes: Some(given.collect()),
             modified: None,
+            owned: None,
         };
         self.over(expected)
     }
@@ -258,6 +259,7 @@ impl WriteAnswer {
             attributes,
             // What a partial response does not show may have changed as well.
             modified: self.modified.filter(|_| shows_all),
+            owned: None,
         }
     }
 }
@@ -278,6 +280,7 @@ impl UserDoc<'_> {
             active: self.active,
             attributes,
             modified: self.modified(),
+            owned: None,
         })
     }
 

@@ -6,12 +6,13 @@ use super::{Blocked, HeldChanges, Plan, Verdict, evaluate, ownership, shadowed_f
 use super::{domains, leavers, lints};
 use crate::model::{
     ApprovedChange, Change, ClockStep, Counts, Desired, Email, GroupUpdate, GuardRule, Leaver,
-    Memory, Observed, ObservedGroups, Operation, Policy, Problem, Prune, RoleUpdate, Schema,
-    Subject, UserId, UserMatch,
+    Memory, Observed, ObservedGroups, ObservedUser, Operation, OwnedSchedules, Policy, Problem,
+    Prune, RoleUpdate, Schema, Subject, UserId, UserMatch,
 };
-use crate::util::text::{agree, plural, plural_are};
+use crate::util::text::{agree, first_few, plural, plural_are};
 use chrono::{SecondsFormat, TimeDelta};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// A plan with the verdict on it.
 #[derive(Clone, Debug)]
@@ -99,7 +100,6 @@ impl Assessment {
         let leaving = leavers::listed(desired, &waiting_to_leave, memory);
         let blocked = std::mem::take(&mut plan.blocked);
         let unchanged = plan.unchanged.saturating_sub(members_only(desired, &plan));
-        let pending = Counts::of(plan.changes.iter().map(Change::operation));
         let unnamed = unnamed(desired, observed, &plan);
         let renames = plan.rename_warnings();
         let of_groups = std::mem::take(&mut plan.warnings);
@@ -133,6 +133,9 @@ impl Assessment {
         warnings.extend(protect_warning(observed, policy));
         warnings.extend(managed_groups_warning(observed.groups(), policy));
         let verdict = evaluate(plan, observed, desired.rows, memory, policy);
+        // The guard has added the transfers of schedules.
+        let pending = Counts::of(verdict.all().map(Change::operation));
+        warnings.extend(schedules_warning(&verdict));
         let lints = domains::lints(verdict.passed(), observed, &memory.approved);
         warnings.extend(lints.map(|lint| lint.to_string()));
         warnings.extend(not_sent_warnings(&verdict, memory));
@@ -181,7 +184,10 @@ impl Assessment {
             let of_subject = planned.get(&held.subject);
             let is_planned =
                 of_subject.is_some_and(|all| all.iter().any(|one| approved.allows(one)));
-            !is_planned && !may_be_asked_for.is_true_of(held)
+            // While another limit holds the removal, no transfer is planned.
+            let is_removed = |all: &Vec<&Change>| all.iter().any(|one| one.removed().is_some());
+            let waits = held.operation == Operation::Transfer && of_subject.is_some_and(is_removed);
+            !is_planned && !waits && !may_be_asked_for.is_true_of(held)
         };
         let ended = memory.approved.iter().filter(is_ended);
         ended.map(|approved| approved.number).collect()
@@ -225,6 +231,23 @@ fn members_only(desired: &Desired, plan: &Plan) -> usize {
     let only = members.difference(&others);
     only.filter(|email| desired.users.contains_key(**email))
         .count()
+}
+
+/// Names the removals that Omni does not allow to be checked.
+fn schedules_warning(verdict: &Verdict) -> Option<String> {
+    let is_unchecked = |user: &&Arc<ObservedUser>| {
+        let owned = user.owned.as_deref();
+        owned.is_some_and(|owned| owned.schedules == OwnedSchedules::NotShown)
+    };
+    let unchecked: Vec<_> = verdict.leavers().filter(is_unchecked).collect();
+    (!unchecked.is_empty()).then(|| {
+        format!(
+            "the schedules of {} to be removed were not checked, because Omni does not show schedules (403 or 404); \
+             use an API key that may read them: {}",
+            plural(unchecked.len(), "user"),
+            first_few(unchecked.iter().map(|user| user.email.as_str()))
+        )
+    })
 }
 
 fn schema_warning(schema: &Schema) -> Option<String> {
@@ -419,17 +442,4 @@ fn not_sent_warnings(verdict: &Verdict, memory: &Memory) -> impl Iterator<Item =
         warnings(verdict.waiting(), [waits; 3]),
     ];
     all.into_iter().flatten()
-}
-
-/// The first few of these texts and the number of the others.
-fn first_few<T: AsRef<str>>(texts: impl ExactSizeIterator<Item = T>) -> String {
-    const MAX_SHOWN: usize = 5;
-    let count = texts.len();
-    let shown: Vec<_> = texts.take(MAX_SHOWN).collect();
-    let shown: Vec<_> = shown.iter().map(AsRef::as_ref).collect();
-    let mut text = shown.join(", ");
-    if count > MAX_SHOWN {
-        text.push_str(&format!(" and {} more", count - MAX_SHOWN));
-    }
-    text
 }

@@ -4,6 +4,7 @@
 use super::lints::{PlanLints, is_respelled};
 use super::lost_files::LostFiles;
 use super::not_found::{self, NotFound};
+use super::successors::{self, Successors};
 use super::undecided::Undecided;
 use super::{Blocked, BlockedOperation, memberships, ownership, roles};
 use crate::model::{
@@ -50,6 +51,8 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// Groups of which no member may leave without approval, because they become managed, or were renamed.
     pub first_contact: HashSet<GroupId>,
+    /// Who gets the schedules of the users to be removed, if the policy asks for it.
+    pub successors: Successors,
     /// Updates to the records of groups once the roster is accepted, before it is known which leaves are held.
     pub groups: GroupUpdate,
     /// Updates to the records of roles once the roster is accepted.
@@ -105,6 +108,7 @@ impl Plan {
         planner.prune(desired, &mut plan);
         memberships::plan(desired, observed, memory, policy, &mut plan);
         roles::plan(desired, observed, memory, policy, &mut plan);
+        successors::plan(desired, observed, schema, policy, &mut plan);
         plan.sort();
         plan
     }
@@ -124,6 +128,7 @@ impl Plan {
             found,
             blocked,
             first_contact: _,
+            successors: _,
             groups: _,
             roles: _,
             unread_roles: _,

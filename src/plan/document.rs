@@ -289,12 +289,9 @@ impl<'a> From<&'a Change> for ChangeDoc<'a> {
             file: change.location.as_ref().map(|location| &*location.file),
             line: change.location.as_ref().map(|location| location.line),
             fields: match change.operation() {
-                Operation::Update | Operation::Create => change.fields(),
-                Operation::Delete
-                | Operation::Deactivate
-                | Operation::Leave
-                | Operation::Join
-                | Operation::Assign => Vec::new(),
+                Operation::Update | Operation::Create | Operation::Transfer => change.fields(),
+                Operation::Delete | Operation::Deactivate => change.lost_schedules(),
+                Operation::Leave | Operation::Join | Operation::Assign => Vec::new(),
             },
             group: change.group().map(GroupRefDoc::from),
             role: change.role(),

@@ -27,6 +27,11 @@ pub(super) fn fingerprint(change: &Change) -> [u8; 32] {
             let group_id = group.id.as_ref().map(GroupId::as_str);
             json!([user_id, group_id, group.name.as_str()])
         }
+        Action::Transfer(transfer) => json!([
+            transfer.owner.id.as_str(),
+            transfer.schedule.id.as_str(),
+            transfer.successor.id.as_str(),
+        ]),
         Action::Role(_) => {
             let user_id = change.user_id().map(UserId::as_str);
             let group = change.group();
@@ -80,6 +85,7 @@ mod tests {
                 .map(|north| (AttributeName::new("region"), north))
                 .map(|one| [one].into_iter().collect()),
             modified: None,
+            owned: None,
         });
         let renamed = Arc::new(ObservedUser {
             display_name: "Ann Lee".into(),

@@ -92,10 +92,9 @@ fn write_table(out: &mut String, changes: &[Change]) -> fmt::Result {
 
 fn write_change(out: &mut String, change: &Change) -> fmt::Result {
     let fields = match &change.action {
-        Action::Delete(_) | Action::Deactivate(_) | Action::Membership(_) | Action::Role(_) => {
-            Vec::new()
-        }
-        Action::Update(..) | Action::Create(_) => change.fields(),
+        Action::Membership(_) | Action::Role(_) => Vec::new(),
+        Action::Delete(_) | Action::Deactivate(_) => change.lost_schedules(),
+        Action::Update(..) | Action::Create(_) | Action::Transfer(_) => change.fields(),
     };
     write!(
         out,

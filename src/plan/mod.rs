@@ -34,6 +34,7 @@ mod role_names;
 mod role_scopes;
 mod roles;
 mod shadowed;
+mod successors;
 mod undecided;
 mod user_changes;
 
@@ -58,4 +59,6 @@ pub use role_names::role_name_problems;
 pub use role_scopes::{RoleCatalogue, ScopedRole, ScopedRoles};
 pub(crate) use shadowed::is_later;
 pub use shadowed::shadowed_files;
+pub(crate) use successors::successor_of;
+pub use successors::{Successor, Successors};
 pub use undecided::Undecided;

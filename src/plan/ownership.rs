@@ -163,7 +163,8 @@ pub fn by_change(
         | Operation::Deactivate
         | Operation::Update
         | Operation::Join
-        | Operation::Assign => {}
+        | Operation::Assign
+        | Operation::Transfer => {}
     }
     let Some(id) = user_id.cloned() else {
         return update;
@@ -172,7 +173,7 @@ pub fn by_change(
     match intent.operation {
         Operation::Deactivate => update.deactivated.push((id, email())),
         Operation::Update if !sets_active() => {}
-        Operation::Leave | Operation::Join | Operation::Assign => {}
+        Operation::Leave | Operation::Join | Operation::Assign | Operation::Transfer => {}
         Operation::Update | Operation::Create => update.not_deactivated.push(id),
         Operation::Delete => {
             update.not_deactivated.push(id.clone());

@@ -8,7 +8,7 @@
 //! the change goes to quarantine.
 
 use super::fingerprint::fingerprint;
-use crate::model::{Action, Change, ChangeOutcome, Memory, Quarantined, Settled};
+use crate::model::{Action, Change, ChangeOutcome, Memory, Operation, Quarantined, Settled};
 use chrono::Duration;
 
 /// How long a change waits after the first, the second, and every further failure.
@@ -21,7 +21,9 @@ const MAX_UNDONE: u32 = 3;
 fn is_undoable(change: &Change) -> bool {
     match change.action {
         Action::Update(..) | Action::Membership(_) | Action::Role(_) => true,
-        Action::Delete(_) | Action::Deactivate(_) | Action::Create(_) => false,
+        Action::Delete(_) | Action::Deactivate(_) | Action::Create(_) | Action::Transfer(_) => {
+            false
+        }
     }
 }
 
@@ -60,13 +62,17 @@ pub(crate) enum Cause {
     Other,
 }
 
-/// The quarantine entry to store after an attempt; `None` if nothing is to be stored.
+/// The quarantine entry to store after an attempt; `None` if nothing is to be stored. If a transfer fails, the removal
+/// of the owner does.
 pub(crate) fn after(
     change: &Change,
     settled: &Settled,
     cause: Cause,
     memory: &Memory,
 ) -> Option<Quarantined> {
+    if change.operation() == Operation::Transfer {
+        return None;
+    }
     let known = known(change, memory);
     let before = known.map_or(0, |known| known.failures);
     let undone = match (settled.outcome, known) {

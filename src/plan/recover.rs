@@ -56,8 +56,10 @@ pub(crate) fn was_applied(
         return None;
     }
     Some(match (intent.operation, user) {
-        // See `membership_was_applied` and `role_was_applied`.
-        (Operation::Leave | Operation::Join | Operation::Assign, _) => return None,
+        // See `membership_was_applied`, `role_was_applied` and `transfer_was_applied`.
+        (Operation::Leave | Operation::Join | Operation::Assign | Operation::Transfer, _) => {
+            return None;
+        }
         (Operation::Delete, user) => user.is_none(),
         (Operation::Deactivate, user) => user.is_none_or(ObservedUser::is_inactive),
         (Operation::Update | Operation::Create, None) => false,
@@ -153,6 +155,7 @@ impl ObservedUser {
                 let name = value.map_or("", |value| value.first());
                 same_text(name, trim(&self.display_name))
             }
+            Field::Schedule(_) | Field::Group(_) | Field::Role(_) => false,
             Field::Active => self.active.is_some() && value.map(Value::is_true) == self.active,
             Field::Attribute(name) => {
                 self.attributes.is_some() && schema.converged(name, value, self.value(name))

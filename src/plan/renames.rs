@@ -29,7 +29,8 @@ impl Plan {
                 Action::Update(..)
                 | Action::Create(_)
                 | Action::Membership(_)
-                | Action::Role(_) => None,
+                | Action::Role(_)
+                | Action::Transfer(_) => None,
             });
         let warning = |(old, new)| {
             format!(

@@ -2,8 +2,8 @@
 
 use super::{Assessment, HeldChanges};
 use crate::model::{
-    Action, Change, Counts, Desired, FieldChange, Leaver, MembershipChange, Operation, Problem,
-    ProblemKind, RunNumber, Value,
+    Action, Change, Counts, Desired, Escaped, FieldChange, Leaver, MembershipChange, ObservedUser,
+    Operation, Problem, ProblemKind, RunNumber, Transfer, Value,
 };
 use crate::util::text::{about, plural};
 use std::fmt::{self, Write};
@@ -260,7 +260,7 @@ pub fn change_text(change: &Change) -> String {
 fn write_change(out: &mut String, change: &Change) -> fmt::Result {
     let sign = match change.operation() {
         Operation::Delete | Operation::Deactivate | Operation::Leave => '-',
-        Operation::Update | Operation::Assign => '~',
+        Operation::Update | Operation::Assign | Operation::Transfer => '~',
         Operation::Create | Operation::Join => '+',
     };
     write!(out, "{sign} {:<10} {}", change.operation(), change.subject)?;
@@ -274,9 +274,9 @@ fn write_change(out: &mut String, change: &Change) -> fmt::Result {
         None => writeln!(out, "  (not in the roster)")?,
     }
     match &change.action {
-        Action::Delete(_) | Action::Deactivate(_) | Action::Membership(_) | Action::Role(_) => {
-            Ok(())
-        }
+        Action::Membership(_) | Action::Role(_) => Ok(()),
+        Action::Delete(user) | Action::Deactivate(user) => write_owned(out, user),
+        Action::Transfer(transfer) => write_transfer(out, transfer),
         Action::Update(_, fields) => fields.iter().try_for_each(|field| write_field(out, field)),
         Action::Create(_) => change.fields().iter().try_for_each(|field| {
             writeln!(out, "    {}: {}", field.field, shown(field.to.as_ref()))
@@ -301,4 +301,24 @@ fn write_field(out: &mut String, change: &FieldChange) -> fmt::Result {
 
 fn shown(value: Option<&Value>) -> String {
     value.map_or_else(|| "(none)".into(), Value::to_string)
+}
+
+/// What a removal takes: `    owns 3 schedules: daily revenue, weekly, monthly`.
+fn write_owned(out: &mut String, user: &ObservedUser) -> fmt::Result {
+    let owned = user.owned.as_deref().filter(|owned| !owned.is_nothing());
+    owned.map_or(Ok(()), |owned| writeln!(out, "    {owned}"))
+}
+
+fn write_transfer(out: &mut String, transfer: &Transfer) -> fmt::Result {
+    let Transfer {
+        schedule,
+        successor,
+        ..
+    } = transfer;
+    writeln!(
+        out,
+        "    schedule {}: to {}",
+        Escaped(schedule.label()),
+        successor.email
+    )
 }

@@ -86,9 +86,11 @@ impl<'a> MayBeAskedFor<'a> {
                     || self.undecided.roles.contains(&held.subject.folded())
                     || self.bad_row_may_be_of(&held.subject)
             }
-            Operation::Delete | Operation::Deactivate | Operation::Update | Operation::Create => {
-                false
-            }
+            Operation::Transfer
+            | Operation::Delete
+            | Operation::Deactivate
+            | Operation::Update
+            | Operation::Create => false,
         }
     }
 

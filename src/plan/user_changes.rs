@@ -30,7 +30,10 @@ impl<'a> UserChanges<'a> {
             match &change.action {
                 Action::Delete(_) | Action::Deactivate(_) => removed.extend(email),
                 Action::Create(_) => created.extend(email),
-                Action::Update(..) | Action::Membership(_) | Action::Role(_) => {}
+                Action::Update(..)
+                | Action::Membership(_)
+                | Action::Role(_)
+                | Action::Transfer(_) => {}
             }
         }
         // Removals that are not planned in this run may be in the next one.

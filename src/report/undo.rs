@@ -108,7 +108,11 @@ fn attributes(change: &ChangeRecord) -> impl Iterator<Item = &AttributeName> {
         .filter(|_| change.intent.operation != Operation::Create);
     fields.filter_map(|one| match &one.field {
         Field::Attribute(name) => Some(name),
-        Field::DisplayName | Field::Active => None,
+        Field::DisplayName
+        | Field::Active
+        | Field::Schedule(_)
+        | Field::Group(_)
+        | Field::Role(_) => None,
     })
 }
 
@@ -183,6 +187,10 @@ fn undo_change(
         (Operation::Update, None) => (None, Some("is no longer in Omni; skipped".into())),
         // Rows of `source.groups` and `source.roles` undo them.
         (Operation::Leave | Operation::Join | Operation::Assign, _) => (None, None),
+        (Operation::Transfer, _) => (
+            None,
+            Some("a transfer of a schedule can't be undone; skipped".into()),
+        ),
     }
 }
 
@@ -200,7 +208,7 @@ fn current(user: &ObservedUser, field: &Field) -> Option<Value> {
     match field {
         Field::DisplayName => Value::one(&user.display_name),
         Field::Attribute(name) => user.value(name).cloned(),
-        Field::Active => None,
+        Field::Active | Field::Schedule(_) | Field::Group(_) | Field::Role(_) => None,
     }
 }
 
@@ -223,7 +231,11 @@ fn cell(
 fn is_unchanged(one: &FieldChange, now: Option<&Value>, schema: &Schema) -> bool {
     match &one.field {
         Field::Attribute(name) => schema.converged(name, one.to.as_ref(), now),
-        Field::DisplayName | Field::Active => one.to.as_ref() == now,
+        Field::DisplayName
+        | Field::Active
+        | Field::Schedule(_)
+        | Field::Group(_)
+        | Field::Role(_) => one.to.as_ref() == now,
     }
 }
 
@@ -270,6 +282,6 @@ fn cell_of<'a>(
             let at = columns.iter().position(|column| column == name)?;
             line.values.get(at)
         }
-        Field::Active => None,
+        Field::Active | Field::Schedule(_) | Field::Group(_) | Field::Role(_) => None,
     }
 }

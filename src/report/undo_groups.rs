@@ -65,6 +65,7 @@ fn reverse(change: &ChangeRecord) -> Option<MembershipChange> {
         | Operation::Deactivate
         | Operation::Update
         | Operation::Create
-        | Operation::Assign => None,
+        | Operation::Assign
+        | Operation::Transfer => None,
     }
 }

@@ -333,6 +333,7 @@ fn membership(email: &Email, group: Option<&GroupName>) -> ChangeKey {
         subject: email.into(),
         group: group.cloned(),
         scope: None,
+        schedule: None,
     }
 }
 

@@ -388,10 +388,13 @@ fn present_roles(email: &Email, prepared: &Prepared) -> Vec<PresentRole> {
 /// Why no change of a user is planned, whatever the roster asks for.
 fn not_planned(email: &Email, prepared: &Prepared) -> Option<String> {
     let assessment = &prepared.assessment;
-    // A problem about a group or a role concerns only that one.
+    // A problem about a group, a role or a successor concerns only that one.
     let is_theirs = |problem: &Problem| {
         problem.email.as_ref() == Some(email)
-            && !matches!(problem.kind, ProblemKind::Group | ProblemKind::Role)
+            && !matches!(
+                problem.kind,
+                ProblemKind::Group | ProblemKind::Role | ProblemKind::Successor
+            )
     };
     if assessment.ambiguous.contains(email) {
         Some("several users in Omni have this email".into())

@@ -19,6 +19,7 @@ mod finish;
 mod group_cache;
 mod groups;
 mod key_users;
+mod leavers;
 mod listing;
 mod observation;
 mod observe;
@@ -54,8 +55,8 @@ pub use undo::StoredUndo;
 
 use crate::metrics::Metrics;
 use crate::model::{
-    Action, ChangeOutcome, Desired, Fingerprint, Memory, Mode, ObservedUser, Policy, RunNumber,
-    RunOptions, RunStart, Subject, Trigger,
+    ChangeOutcome, Desired, Fingerprint, Memory, Mode, Policy, RunNumber, RunOptions, RunStart,
+    Subject, Trigger,
 };
 use crate::omni::WriteClient;
 use crate::plan::render::Cost;
@@ -101,20 +102,6 @@ impl Prepared {
             memory,
             assessment,
         }
-    }
-}
-
-impl Prepared {
-    /// The users to be removed whose fields are not known.
-    fn unread_removals(&self) -> Vec<Arc<ObservedUser>> {
-        let passed = self.assessment.verdict.passed().iter();
-        let removed = passed.filter_map(|change| match &change.action {
-            Action::Delete(user) | Action::Deactivate(user) => Some(user),
-            Action::Update(..) | Action::Create(_) | Action::Membership(_) | Action::Role(_) => {
-                None
-            }
-        });
-        removed.filter(|user| !user.is_read()).cloned().collect()
     }
 }
 
@@ -386,6 +373,7 @@ impl Reconciler {
             recorder: &recorder,
             policy: &self.settings().policy,
             max_in_flight: self.settings().omni.max_in_flight,
+            max_age: self.settings().observe.max_age,
         };
         tokio::select! {
             report = Box::pin(apply(&work, on_change)) => report,

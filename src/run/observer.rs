@@ -3,6 +3,7 @@
 
 use super::cache::ObservationCache;
 use super::explain::Explanation;
+use super::leavers::Missing;
 use super::observation::{CachedObservation, Observation, Scope, Snapshot, Target};
 use super::place::check_place;
 use super::progress::Progress;
@@ -172,8 +173,7 @@ impl Observer {
         }
     }
 
-    /// Plans, with what earlier runs left behind. Users to be removed whose fields are not known are read first: admins
-    /// may be protected, and the history keeps the values of removed users.
+    /// Plans, with what earlier runs left behind. What users own is read if their removal passes the other limits.
     pub(super) async fn assess(
         &self,
         snapshot: Snapshot,
@@ -187,14 +187,9 @@ impl Observer {
         if !are_keys_known && prepared.removes_users() {
             prepared = self.protect_key_users(prepared, policy, stop).await?;
         }
-        loop {
-            let removed = prepared.unread_removals();
-            if removed.is_empty() {
-                if policy.protect_admins {
-                    prepared.warn_of_unknown_key_users();
-                }
-                return Ok(prepared);
-            }
+        let started = Utc::now();
+        let oldest = started - self.settings.observe.max_age;
+        while let Some(missing) = Missing::of(&prepared, policy, started, oldest) {
             let Prepared {
                 desired,
                 mut cache,
@@ -202,10 +197,14 @@ impl Observer {
                 ..
             } = prepared;
             let reader = self.client.reader(stop);
-            cache.read(&reader, removed, self.keep_in()).await?;
+            missing.read(&mut cache, &reader, self.keep_in()).await?;
             // Other removals may pass the limits now.
             prepared = Prepared::new(Snapshot { desired, cache }, memory, policy);
         }
+        if policy.protect_admins {
+            prepared.warn_of_unknown_key_users();
+        }
+        Ok(prepared)
     }
 
     /// What earlier runs left behind. Rejects a roster that they rule out.
@@ -365,7 +364,7 @@ impl Observer {
             Operation::Delete => 1 + usize::from(is_rechecked),
             Operation::Deactivate if method == UpdateMethod::Put => 2 + usize::from(is_rechecked),
             Operation::Deactivate => 1 + usize::from(is_rechecked),
-            Operation::Create | Operation::Assign => 1,
+            Operation::Create | Operation::Assign | Operation::Transfer => 1,
             // Memberships are sent by group.
             Operation::Leave | Operation::Join => 0,
         };

@@ -25,6 +25,8 @@ pub struct AppliedChange {
     pub group: Option<GroupName>,
     /// The role that changes.
     pub role: Option<RoleChange>,
+    /// The name of the schedule that is transferred.
+    pub schedule: Option<String>,
     /// The outcome.
     pub outcome: ChangeOutcome,
     /// Details, or an empty text.
@@ -41,6 +43,7 @@ impl AppliedChange {
             operation: Operation::Update,
             group: None,
             role: None,
+            schedule: None,
             outcome: ChangeOutcome::Failed,
             detail: "several users in Omni have this email; none of them is changed".into(),
             rejected: false,

@@ -6,8 +6,9 @@ use super::read_budget::Allowance;
 use super::{CHANGES, PlanSummary, Prepared, Reconciler, Run, RunError, RunEvent, Stop};
 use crate::model::{
     Change, ChangeIntent, ChangeOutcome, ChangeRecord, FieldChange, HeldChange, HeldRecord,
-    ObservedUser, Operation, Prune, RunOptions, RunRef, Settled, Trigger,
+    ObservedUser, Operation, OwnedSchedules, Prune, RunOptions, RunRef, Settled, Trigger,
 };
+use crate::omni::OmniError;
 use crate::plan::{ownership, recover};
 use crate::util::sync::lock;
 use chrono::Utc;
@@ -236,6 +237,7 @@ impl Reconciler {
                     recover::membership_was_applied(&change.intent, now, observed)
                 }
                 Operation::Assign => recover::role_was_applied(&change.intent, observed),
+                Operation::Transfer => self.transfer_was_applied(&change.intent, stop).await?,
                 _ => recover::was_applied(change, now, &by_id, observed, schema),
             };
             let Some(was_applied) = was_applied else {
@@ -260,6 +262,26 @@ impl Reconciler {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Whether a schedule went to another user; `None` if Omni does not show the schedules of the former owner.
+    async fn transfer_was_applied(
+        &self,
+        intent: &ChangeIntent,
+        stop: &Stop,
+    ) -> Result<Option<bool>, OmniError> {
+        let (Some(owner), Some(id)) = (&intent.user_id, intent.key().schedule) else {
+            return Ok(None);
+        };
+        let reader = self.client.client().reader(&stop.now);
+        Ok(match reader.schedules_of(owner).await {
+            Ok(OwnedSchedules::Read(schedules)) => {
+                Some(schedules.iter().all(|schedule| schedule.id != id))
+            }
+            Ok(OwnedSchedules::NotShown | OwnedSchedules::Failed(_)) => None,
+            Err(error) if error.ends_run() => return Err(error),
+            Err(_) => None,
+        })
     }
 
     /// The cached observation, and whether this run may use it instead of a new one.

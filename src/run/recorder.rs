@@ -2,8 +2,8 @@
 
 use super::Prepared;
 use crate::model::{
-    Change, ChangeId, ChangeIntent, ChangeOutcome, GroupId, GroupName, Memory, NewIds, Operation,
-    RunNumber, Settled, UserId,
+    Change, ChangeId, ChangeIntent, ChangeOutcome, FieldChange, GroupId, GroupName, Memory, NewIds,
+    Observed, Operation, RoleHolder, RunNumber, Settled, UserId,
 };
 use crate::plan::ownership;
 use crate::plan::quarantine::{self, Cause};
@@ -16,6 +16,7 @@ pub struct ChangeRecorder<'a> {
     state: &'a StateDb,
     run: RunNumber,
     memory: &'a Memory,
+    observed: &'a Observed,
     is_source: bool,
 }
 
@@ -44,6 +45,7 @@ impl<'a> ChangeRecorder<'a> {
             state,
             run,
             memory: &prepared.memory,
+            observed: &prepared.cache.observed,
             is_source: prepared.desired.is_source,
         }
     }
@@ -62,11 +64,29 @@ impl<'a> ChangeRecorder<'a> {
             operation: change.operation(),
             group: change.group().cloned(),
             role: change.role().cloned(),
-            fields: change.fields(),
+            fields: self.fields(change),
             approved: self.is_approved(change),
         };
         let id = self.state.intend(self.run, &intent).await?;
         Ok(Recorded { id, intent })
+    }
+
+    /// The fields of a change. A removal has the memberships and direct roles that it ends as well, as far as they are
+    /// known.
+    fn fields(&self, change: &Change) -> Vec<FieldChange> {
+        let mut fields = change.fields();
+        if let Some(user) = change.removed() {
+            let groups = self.observed.groups().of_user(&user.id);
+            let groups = groups.filter_map(|group| GroupName::parse(&group.name).ok());
+            let mut groups: Vec<_> = groups.collect();
+            groups.sort();
+            fields.extend(groups.iter().map(FieldChange::lost_group));
+            let holder = RoleHolder::User(user.id.clone());
+            let roles = self.observed.roles().holders.get(&holder);
+            let direct = roles.iter().flat_map(|known| known.direct_roles());
+            fields.extend(direct.map(|(scope, role)| FieldChange::lost_role(scope, role)));
+        }
+        fields
     }
 
     /// Records the outcome of a change. `created` is the id of a created user. The change has the id of its group, if

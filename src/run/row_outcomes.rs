@@ -19,14 +19,19 @@ pub(super) type RowOutcomes = HashMap<Subject, (RowOutcome, String)>;
 /// details.
 type PartOutcomes = HashMap<Subject, BTreeMap<(Operation, String), (RowOutcome, String)>>;
 
-/// The name of a group, or the role, if a change is not of the user itself.
-fn part(group: Option<&GroupName>, role: Option<&RoleChange>) -> Option<String> {
+/// The name of a group or schedule, or the role, if a change is not of the user itself.
+fn part(
+    group: Option<&GroupName>,
+    role: Option<&RoleChange>,
+    schedule: Option<String>,
+) -> Option<String> {
     let role = role.map(ToString::to_string);
-    role.or_else(|| group.map(ToString::to_string))
+    role.or_else(|| group.map(ToString::to_string)).or(schedule)
 }
 
 fn part_of(change: &Change) -> Option<String> {
-    part(change.group().map(|group| &group.name), change.role())
+    let group = change.group().map(|group| &group.name);
+    part(group, change.role(), change.schedule_label())
 }
 
 /// Collects outcomes. A later one replaces an earlier one of the same change.
@@ -112,6 +117,7 @@ fn joined(
         let verb = match (operation, of_part) {
             (Operation::Leave, RowOutcome::Updated) => "left".to_owned(),
             (Operation::Assign, RowOutcome::Updated) => "assigned".to_owned(),
+            (Operation::Transfer, RowOutcome::Updated) => "transferred".to_owned(),
             (_, RowOutcome::Updated) => "joined".to_owned(),
             (operation, _) => operation.to_string(),
         };
@@ -193,7 +199,7 @@ pub(super) fn row_outcomes(
     for problem in &assessment.problems {
         let is_of_user = !matches!(
             problem.kind,
-            ProblemKind::NotFound | ProblemKind::Group | ProblemKind::Role
+            ProblemKind::NotFound | ProblemKind::Group | ProblemKind::Role | ProblemKind::Successor
         );
         if let Some(email) = problem.email.as_ref().filter(|_| is_of_user) {
             let frozen = (RowOutcome::Frozen, detail(problem));
@@ -202,12 +208,12 @@ pub(super) fn row_outcomes(
     }
     for one in applied {
         let ended = (row_outcome(one), one.detail.clone());
-        let part = part(one.group.as_ref(), one.role.as_ref());
+        let part = part(one.group.as_ref(), one.role.as_ref(), one.schedule.clone());
         outcomes.one(&one.subject, one.operation, part, ended);
     }
     let mut outcomes = outcomes.finish();
     for problem in &assessment.problems {
-        if let (Some(email), ProblemKind::Group | ProblemKind::Role) =
+        if let (Some(email), ProblemKind::Group | ProblemKind::Role | ProblemKind::Successor) =
             (&problem.email, problem.kind)
         {
             let frozen = (RowOutcome::Unchanged, String::new());
@@ -227,7 +233,7 @@ fn add_leavers(outcomes: &mut RowOutcomes, desired: &Desired) {
     }
 }
 
-/// Adds a problem about a group or a role, which does not freeze the user.
+/// Adds a problem about a group, a role or a successor, which does not freeze the user.
 fn add_group_problem((outcome, text): &mut (RowOutcome, String), problem: &Problem) {
     if severity(*outcome) < severity(RowOutcome::Frozen) {
         *outcome = RowOutcome::Frozen;
@@ -248,9 +254,10 @@ fn row_outcome(applied: &AppliedChange) -> RowOutcome {
         (ChangeOutcome::Applied, Operation::Update) => RowOutcome::Updated,
         (ChangeOutcome::Applied, Operation::Delete) => RowOutcome::Removed,
         (ChangeOutcome::Applied, Operation::Deactivate) => RowOutcome::Deactivated,
-        (ChangeOutcome::Applied, Operation::Leave | Operation::Join | Operation::Assign) => {
-            RowOutcome::Updated
-        }
+        (
+            ChangeOutcome::Applied,
+            Operation::Leave | Operation::Join | Operation::Assign | Operation::Transfer,
+        ) => RowOutcome::Updated,
         (ChangeOutcome::NotKept | ChangeOutcome::Failed | ChangeOutcome::Skipped, _) => {
             RowOutcome::Failed
         }

@@ -3,8 +3,8 @@
 use super::base_url::is_bare_host;
 use super::keys::KeySource;
 use super::values::{
-    Parsed, address, boolean, bytes, delimiter, duration, email_pattern, group_pattern, host,
-    limit, mode, number, one_of, optional, page_size, path, percentage, positive,
+    Parsed, address, boolean, bytes, delimiter, duration, email, email_pattern, group_pattern,
+    host, limit, mode, number, one_of, optional, page_size, path, percentage, positive,
     positive_duration, text, time_zone, user_header,
 };
 use super::{
@@ -241,6 +241,8 @@ impl SettingsReader {
             max_role_changes: self.get("policy.max_role_changes", number),
             managed_groups: GroupGlobs::new(&self.list("policy.managed_groups", group_pattern)),
             create_groups: self.get("policy.create_groups", boolean),
+            owned_schedules: self.get("policy.owned_schedules", one_of),
+            transfer_to: self.get("policy.transfer_to", optional(email)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Single values, from text. Each error says what is expected, without the value.
 
 use super::PageSize;
-use crate::model::{Limit, Mode};
+use crate::model::{Email, Limit, Mode};
 use crate::util::text::{nearest_by, similarity};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use serde::de::value::StrDeserializer;
@@ -168,6 +168,11 @@ pub(super) fn limit(text: &str) -> Parsed<Limit> {
         },
         None => parse(text).map(Limit::Count),
     }
+}
+
+/// An address of a user.
+pub(super) fn email(text: &str) -> Parsed<Email> {
+    Email::parse(text.trim()).map_err(|_| "an email".into())
 }
 
 /// A pattern for emails. One that matches no email would protect no user. An apostrophe within it is part of a name.

@@ -273,7 +273,7 @@ fn intend(db: &Connection, run: RunNumber, intent: &ChangeIntent) -> rusqlite::R
         fields,
         approved,
     } = intent;
-    let (role, role_scope) = role_columns(role.as_ref());
+    let (role, role_scope) = role_columns(role.as_ref(), &intent.key());
     let (group_id, group_name) = group_columns(group.as_ref());
     db.prepare_cached(
         "INSERT INTO changes

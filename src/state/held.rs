@@ -177,7 +177,7 @@ pub(super) fn as_row(change: &HeldChange) -> HeldRow<'_> {
     } = change;
     let user_id = user_id.as_ref().map(UserId::as_str);
     let (group_id, group_name) = group_columns(group.as_ref());
-    let (role, role_scope) = role_columns(role.as_ref());
+    let (role, role_scope) = role_columns(role.as_ref(), &change.key());
     HeldRow {
         operation: *operation,
         email: email(subject),

@@ -126,7 +126,8 @@ fn recent(db: &Connection, now: RunTime) -> rusqlite::Result<RecentChanges> {
                 | Operation::Leave
                 | Operation::Update
                 | Operation::Join
-                | Operation::Assign,
+                | Operation::Assign
+                | Operation::Transfer,
                 _,
             ) => {}
         }

@@ -1,8 +1,8 @@
 //! Users, memberships and roles in quarantine. How long a quarantine lasts is decided in [`plan`](crate::plan).
 
-use super::sql::{Count, Time, email, email_key, keyed_email, role_scope, role_scope_text};
+use super::sql::{Count, Time, email, email_key, keyed_email, role_scope};
 use super::{StateDb, StateError};
-use crate::model::{ChangeKey, Email, GroupName, Quarantined, Subject};
+use crate::model::{ChangeKey, Email, GroupName, Quarantined, RoleScope, Subject};
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::HashMap;
@@ -71,7 +71,7 @@ fn group_name(key: &ChangeKey) -> &str {
 
 /// The connection and the model of a role as stored; empty for a user.
 fn scope(key: &ChangeKey) -> String {
-    key.scope.as_ref().map_or_else(String::new, role_scope_text)
+    key.scope.as_ref().map_or_else(String::new, RoleScope::text)
 }
 
 fn key(row: &Row<'_>) -> rusqlite::Result<ChangeKey> {
@@ -84,11 +84,13 @@ fn key(row: &Row<'_>) -> rusqlite::Result<ChangeKey> {
             subject: Subject::Group(group),
             group: None,
             scope: role_scope(row)?,
+            schedule: None,
         }),
         (group, _) => Ok(ChangeKey {
             subject: keyed_email(row)?.into(),
             group,
             scope: role_scope(row)?,
+            schedule: None,
         }),
     }
 }

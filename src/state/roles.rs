@@ -1,6 +1,6 @@
 //! Roles: what runs have read and assigned, and the rows of `source.roles` that were accepted.
 
-use super::sql::{Time, role_scope, role_scope_text};
+use super::sql::{Time, role_scope};
 use super::{StateDb, StateError};
 use crate::model::{
     ConnectionId, GroupId, KnownRoles, ModelId, ObservedConnection, ObservedModel, ObservedRole,
@@ -141,12 +141,12 @@ pub(super) fn store(db: &Connection, update: &RoleUpdate) -> rusqlite::Result<()
         "INSERT OR REPLACE INTO stated_roles (subject_key, role_scope, subject) VALUES (?1, ?2, ?3)",
     )?;
     for StatedRole { subject, scope } in stated {
-        put_stated.execute((subject.folded(), role_scope_text(scope), subject.cell()))?;
+        put_stated.execute((subject.folded(), scope.text(), subject.cell()))?;
     }
     let mut delete =
         db.prepare_cached("DELETE FROM stated_roles WHERE subject_key = ?1 AND role_scope = ?2")?;
     for StatedRole { subject, scope } in not_stated {
-        delete.execute((subject.folded(), role_scope_text(scope)))?;
+        delete.execute((subject.folded(), scope.text()))?;
     }
     for (holder, scope, role) in assigned {
         let mut known = find(db, holder)?.unwrap_or_default();

@@ -2,8 +2,8 @@
 
 use crate::model::{
     ChangeId, ChangeKey, ChangeOutcome, Email, Fingerprint, GroupId, GroupName, GroupRef,
-    GuardRule, ModelId, Operation, RoleChange, RoleScope, RunNumber, RunResult, RunTime, Subject,
-    Trigger, UserId, fold,
+    GuardRule, Operation, RoleChange, RoleScope, RunNumber, RunResult, RunTime, ScheduleId,
+    Subject, Trigger, UserId, fold,
 };
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use rusqlite::Row;
@@ -252,13 +252,8 @@ pub(super) fn key(row: &Row<'_>) -> rusqlite::Result<ChangeKey> {
         group: group.filter(|_| subject.email().is_some()),
         subject,
         scope: role_scope(row)?,
+        schedule: schedule(row)?,
     })
-}
-
-/// The connection and the model of a role as stored, in one text.
-pub(super) fn role_scope_text(scope: &RoleScope) -> String {
-    let model = scope.model.as_ref().map_or("", ModelId::as_str);
-    format!("{}/{model}", scope.connection.as_str())
 }
 
 /// The connection and the model of the role in a row.
@@ -274,10 +269,28 @@ pub(super) fn role_scope(row: &Row<'_>) -> rusqlite::Result<Option<RoleScope>> {
     scope.map(Some).ok_or_else(|| unknown("an id").into())
 }
 
-/// The role of a change as stored: JSON, and its connection and model.
-pub(super) fn role_columns(role: Option<&RoleChange>) -> (Option<String>, Option<String>) {
-    let scope = role.map(|role| role_scope_text(&role.scope.ids));
-    (role.map(to_json), scope)
+/// The start of the column `role_scope` for a transfer, before the id of the schedule. Other ids have no colon.
+const SCHEDULE: &str = "schedule:";
+
+/// The schedule of the transfer in a row.
+fn schedule(row: &Row<'_>) -> rusqlite::Result<Option<ScheduleId>> {
+    let id = match row.get_ref("role_scope")? {
+        ValueRef::Null => None,
+        text => text.as_str()?.strip_prefix(SCHEDULE),
+    };
+    let id = id.map(|id| ScheduleId::parse(id).ok_or_else(|| unknown("an id")));
+    Ok(id.transpose()?)
+}
+
+/// The role of a change as stored: JSON, and its connection and model, or the schedule of a transfer.
+pub(super) fn role_columns(
+    role: Option<&RoleChange>,
+    key: &ChangeKey,
+) -> (Option<String>, Option<String>) {
+    let schedule = key.schedule.as_ref();
+    let schedule = schedule.map(|id| format!("{SCHEDULE}{id}"));
+    let scope = key.scope.as_ref().map(RoleScope::text);
+    (role.map(to_json), scope.or(schedule))
 }
 
 /// The role of the change in a row.

@@ -25,6 +25,19 @@ pub(crate) fn plural_are<N: Display + PartialEq + From<u8> + Copy>(count: N, nou
     format!("{} {}", plural(count, noun), agree(count, "is", "are"))
 }
 
+/// The first few of these texts and the number of the others.
+pub(crate) fn first_few<T: AsRef<str>>(texts: impl ExactSizeIterator<Item = T>) -> String {
+    const MAX_SHOWN: usize = 5;
+    let count = texts.len();
+    let shown: Vec<_> = texts.take(MAX_SHOWN).collect();
+    let shown: Vec<_> = shown.iter().map(AsRef::as_ref).collect();
+    let mut text = shown.join(", ");
+    if count > MAX_SHOWN {
+        text.push_str(&format!(" and {} more", count - MAX_SHOWN));
+    }
+    text
+}
+
 /// A rough duration: `less than 2s`, `about 3m 20s`.
 #[must_use]
 pub(crate) fn about(duration: Duration) -> String {

@@ -125,8 +125,8 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
             write.method == "POST" && name == Some(json!(intent.subject.to_string()))
         }
         Operation::Delete => write.method == "DELETE" && is_path(),
-        Operation::Leave | Operation::Join | Operation::Assign => {
-            panic!("the roster names no groups")
+        Operation::Leave | Operation::Join | Operation::Assign | Operation::Transfer => {
+            panic!("the roster names no groups, and no user owns a schedule")
         }
         Operation::Update | Operation::Deactivate => write.method == "PATCH" && is_path(),
     }

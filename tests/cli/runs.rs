@@ -100,7 +100,7 @@ async fn apply_converges() {
     delete bob@x.co: applied
     update ann@x.co: applied
     create eve@x.co: applied
-    3 applied; 5 requests
+    3 applied; 7 requests
     ");
     assert_eq!(world.writes().len(), 3);
     world.org().clear_requests();
@@ -238,7 +238,7 @@ async fn the_sdk_example_needs_few_requests() {
     world.roster(&roster);
     let ended = run(&world, &["apply", "--yes"]).await;
     assert_eq!(ended.code, 0, "{}", ended.err);
-    assert_eq!(world.take_requests(), (24, 22), "the script needs 80");
+    assert_eq!(world.take_requests(), (26, 22), "the script needs 80");
     assert_eq!(world.attribute("u0@x.co", "tier"), json!("gold"));
     assert_eq!(run(&world, &["apply", "--yes"]).await.code, 0);
     assert_eq!(world.take_requests(), (2, 0));

@@ -37,6 +37,7 @@ fn user(number: usize, active: bool) -> ObservedUser {
         active: Some(active),
         attributes: Some(Attributes::default()),
         modified: None,
+        owned: None,
     }
 }
 

@@ -54,6 +54,7 @@ fn observed(emails: &[&str]) -> Observed {
         active: Some(true),
         attributes: Some(Attributes::default()),
         modified: None,
+        owned: None,
     };
     Observed::new(emails.iter().map(user).collect::<Vec<_>>(), 0)
 }

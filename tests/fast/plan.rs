@@ -6,8 +6,8 @@ use chrono::Utc;
 use omni_user_sync::model::{
     Action, AttributeName, ByEmail, Change, Counts, Definition, Desired, DesiredMemberships,
     DesiredUser, Email, Entry, Field, FieldChange, Fingerprint, GroupGlobs, Leaving, Limit,
-    Location, Memory, Mode, Observed, ObservedUser, Policy, Protect, Prune, Removal, Schema, Text,
-    UserId, UserMatch, UserSpec, Value, ValueType,
+    Location, Memory, Mode, Observed, ObservedUser, OwnedSchedulesPolicy, Policy, Protect, Prune,
+    Removal, Schema, Text, UserId, UserMatch, UserSpec, Value, ValueType,
 };
 use omni_user_sync::plan::Plan;
 use omni_user_sync::roster::export::ExportFormat;
@@ -83,6 +83,7 @@ fn observed_user(number: usize) -> impl Strategy<Value = ObservedUser> {
             active: Some(active),
             attributes: Some(attributes),
             modified: None,
+            owned: None,
         }
     })
 }
@@ -230,6 +231,8 @@ fn policy() -> impl Strategy<Value = Policy> {
                 max_joins: limits.1,
                 max_role_changes: 20,
                 managed_groups: GroupGlobs::default(),
+                owned_schedules: OwnedSchedulesPolicy::Hold,
+                transfer_to: None,
                 create_groups: false,
             },
         )
@@ -277,7 +280,9 @@ fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Ve
                     .expect("they are there");
                 fields.iter().for_each(|field| set(user, field, to_default));
             }
-            Action::Membership(_) | Action::Role(_) => panic!("no group is named"),
+            Action::Membership(_) | Action::Role(_) | Action::Transfer(_) => {
+                panic!("no group is named, and no schedule")
+            }
             Action::Create(spec) => {
                 let user = ObservedUser {
                     id: UserId::parse("new").expect("an id"),
@@ -288,6 +293,7 @@ fn carry_out(users: &[ObservedUser], changes: &[Change], to_default: bool) -> Ve
                         .expect("a user to be made has a name"),
                     active: Some(true),
                     modified: None,
+                    owned: None,
                     attributes: spec
                         .attributes
                         .iter()
@@ -312,6 +318,7 @@ fn set(user: &mut ObservedUser, change: &FieldChange, to_default: bool) {
     match field {
         Field::DisplayName => user.display_name = to.as_ref().expect("a name").first().clone(),
         Field::Active => user.active = Some(true),
+        Field::Schedule(_) | Field::Group(_) | Field::Role(_) => panic!("no update has them"),
         Field::Attribute(name) => {
             let others = user.values().filter(|(have, _)| *have != name);
             let others = others.map(|(name, value)| (name.clone(), value.clone()));
@@ -383,6 +390,7 @@ proptest! {
                                 case.policy.reactivate
                                     || case.memory.deactivated.contains_key(&id_of(change.email().expect("a user")))
                             }
+                            Field::Schedule(_) | Field::Group(_) | Field::Role(_) => false,
                             Field::Attribute(name) => {
                                 spec.attributes.iter().any(|(have, _)| have == name)
                             }
@@ -459,6 +467,7 @@ fn wild_user(number: usize) -> impl Strategy<Value = ObservedUser> {
                     .filter(Option::is_some)
                     .collect(),
                 modified: None,
+                owned: None,
             }
         },
     )
@@ -501,13 +510,13 @@ fn settings() -> omni_user_sync::settings::Settings {
 fn applied_operations_are_no_longer_pending() {
     let left = |planned, applied| Counts::new(planned).without(&Counts::new(applied));
     assert_eq!(
-        left([3, 0, 0, 2, 1, 4, 0], [1, 0, 0, 2, 0, 1, 0]),
-        Counts::new([2, 0, 0, 0, 1, 3, 0])
+        left([0, 3, 0, 0, 2, 1, 4, 0], [0, 1, 0, 0, 2, 0, 1, 0]),
+        Counts::new([0, 2, 0, 0, 0, 1, 3, 0])
     );
     // A creation was applied as an update, because the user exists by now.
     assert_eq!(
-        left([1, 0, 0, 2, 2, 0, 0], [0, 0, 0, 3, 1, 0, 0]),
-        Counts::new([1, 0, 0, 0, 0, 0, 0])
+        left([0, 1, 0, 0, 2, 2, 0, 0], [0, 0, 0, 0, 3, 1, 0, 0]),
+        Counts::new([0, 1, 0, 0, 0, 0, 0, 0])
     );
-    assert_eq!(left([0; 7], [0, 0, 0, 1, 0, 0, 0]), Counts::default());
+    assert_eq!(left([0; 8], [0, 0, 0, 0, 1, 0, 0, 0]), Counts::default());
 }

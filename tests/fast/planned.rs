@@ -49,6 +49,7 @@ fn user(address: &str, active: bool) -> ObservedUser {
         active: Some(active),
         attributes: Some(Attributes::default()),
         modified: None,
+        owned: None,
     }
 }
 

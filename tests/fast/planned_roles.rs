@@ -144,6 +144,7 @@ impl Case {
             active: Some(true),
             attributes: Some(Attributes::default()),
             modified: None,
+            owned: None,
         };
         let mut observed = Observed::new((0..3).map(user), 0);
         let group = |number: usize| ObservedGroup {

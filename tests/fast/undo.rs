@@ -60,6 +60,7 @@ fn user(name: &str, attributes: Option<Attributes<Value>>) -> ObservedUser {
         active: Some(true),
         attributes,
         modified: None,
+        owned: None,
     }
 }
 

@@ -45,8 +45,8 @@ async fn changed_rows_cost_one_request_each_after_a_restart() {
         assert_converged(&started_by(Trigger::File, &world.reconciler()).await);
         assert_eq!(
             world.take_requests(),
-            (2, 1),
-            "{lists:?}: the removed user is read"
+            (4, 1),
+            "{lists:?}: the removed user is read, and what this user owns"
         );
         assert_converged(&started_by(Trigger::File, &world.reconciler()).await);
         assert_eq!(world.take_requests(), (0, 0), "{lists:?}: nothing is left");

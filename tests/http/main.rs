@@ -9,6 +9,7 @@ mod folder;
 #[cfg(feature = "sandbox")]
 mod kept_observation;
 #[cfg(feature = "sandbox")]
+mod leaving;
 mod limits;
 #[cfg(feature = "sandbox")]
 mod lost_responses;

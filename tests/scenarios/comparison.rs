@@ -86,8 +86,8 @@ fn need_of(change: &ChangeRecord) -> Need {
                 .any(|one| one.field == Field::Active),
         },
         Operation::Create => Need::Create,
-        Operation::Leave | Operation::Join | Operation::Assign => {
-            panic!("a membership or a role is no change of a user")
+        Operation::Leave | Operation::Join | Operation::Assign | Operation::Transfer => {
+            panic!("a membership, a role or a transfer is no change of a user")
         }
     }
 }

@@ -252,6 +252,7 @@ fn is_of(intent: &ChangeIntent, write: &Request) -> bool {
         Operation::Delete => write.method == "DELETE" && is_path,
         Operation::Leave | Operation::Join => membership_history::is_of(intent, write),
         Operation::Assign => role_history::is_of(intent, write),
+        Operation::Transfer => panic!("no scenario has schedules"),
         Operation::Update | Operation::Deactivate if write.method == "PUT" => is_path,
         Operation::Update | Operation::Deactivate => {
             write.method == "PATCH"
@@ -275,9 +276,12 @@ fn fields(value: &Value) -> BTreeSet<String> {
 
 fn intended(intent: &ChangeIntent) -> BTreeSet<String> {
     let name = |field: &Field| match field {
-        Field::DisplayName => "displayName".to_owned(),
-        Field::Active => "active".to_owned(),
-        Field::Attribute(name) => name.as_str().to_owned(),
+        Field::DisplayName => Some("displayName".to_owned()),
+        Field::Active => Some("active".to_owned()),
+        Field::Attribute(name) => Some(name.as_str().to_owned()),
+        // The record of what a removal takes.
+        Field::Schedule(_) | Field::Group(_) | Field::Role(_) => None,
     };
-    intent.fields.iter().map(|one| name(&one.field)).collect()
+    let fields = intent.fields.iter();
+    fields.filter_map(|one| name(&one.field)).collect()
 }

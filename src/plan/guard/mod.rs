@@ -9,14 +9,16 @@
 
 mod memberships;
 mod roles;
+mod schedules;
 
 use super::{Plan, domains, quarantine};
 use crate::model::{
     Action, Assignment, Change, GuardRule, HeldChange, HeldRecord, Limit, MembershipChange, Memory,
-    Observed, Operation, Policy, Prune, UserId,
+    Observed, ObservedUser, Operation, Policy, Prune, UserId,
 };
 use crate::util::text::{agree, plural};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// The changes of a plan that may be sent, and those that may not. Only [`evaluate`] makes one, and only a
 /// verdict can be applied. The default passes nothing, and no other code can add a change:
@@ -139,6 +141,22 @@ impl Verdict {
         (has_shrunk(rows, memory).is_some() || has_lost) && !prunes(&self.passed)
     }
 
+    /// The users to be removed, unless one of the limits holds them that come before the look at what users own.
+    pub(crate) fn leavers(&self) -> impl Iterator<Item = &Arc<ObservedUser>> {
+        let is_last = |rule| matches!(rule, GuardRule::OwnedSchedules | GuardRule::Transfers);
+        let held = self.held.iter().filter(move |held| is_last(held.rule));
+        let held = held.flat_map(|held| &held.changes);
+        self.passed.iter().chain(held).filter_map(Change::removed)
+    }
+
+    /// Those of them who own schedules.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = &Arc<ObservedUser>> {
+        let transferred = self.all().filter_map(Change::transfer);
+        let transferred = transferred.map(|transfer| &transfer.owner);
+        let others = self.leavers().filter(|user| !user.schedules().is_empty());
+        transferred.chain(others)
+    }
+
     /// All changes of the plan.
     pub fn all(&self) -> impl Iterator<Item = &Change> {
         let held = self.held.iter().flat_map(|held| &held.changes);
@@ -219,10 +237,14 @@ pub fn evaluate(
             let user = change.user();
             user.is_some_and(|user| policy.protects(user, &memory.key_users))
         }
-        Action::Update(..) | Action::Create(_) | Action::Membership(_) | Action::Role(_) => false,
+        Action::Update(..)
+        | Action::Create(_)
+        | Action::Membership(_)
+        | Action::Role(_)
+        | Action::Transfer(_) => false,
     });
     verdict.quarantined = verdict.take(|change| quarantine::is_quarantined(change, memory));
-    let first_contact = &plan.first_contact;
+    let (first_contact, successors) = (&plan.first_contact, &plan.successors);
     let guard = Guard {
         observed,
         upserted: plan.upserted,
@@ -238,6 +260,7 @@ pub fn evaluate(
     memberships::wait_for_users(&mut verdict);
     memberships::wait_for_groups(&mut verdict);
     guard.roles(&mut verdict);
+    guard.schedules(&mut verdict, successors);
     verdict
 }
 
@@ -278,6 +301,8 @@ fn counts(rule: GuardRule, change: &Change, memory: &Memory) -> bool {
         GuardRule::MaxLeaves => change.operation() == Operation::Leave,
         GuardRule::MaxJoins => change.operation() == Operation::Join && change.user_id().is_some(),
         GuardRule::MaxRoleChanges => change.operation() == Operation::Assign,
+        GuardRule::OwnedSchedules => change.operation().is_removal(),
+        GuardRule::Transfers => change.operation() == Operation::Transfer,
     };
     concerns && !memory.approved.covers(change)
 }

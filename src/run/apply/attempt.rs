@@ -32,8 +32,6 @@ pub(super) enum FollowUp {
     Update(Box<ObservedUser>, &'static str),
     /// The user does not exist and must be created.
     Create,
-    /// The user exists with another id and must be removed.
-    Remove(Box<ObservedUser>),
     /// This user was changed instead, and must get its former values back.
     TakeBack(Box<ObservedUser>),
 }
@@ -64,6 +62,14 @@ impl Attempt {
 
     pub(super) fn applied(effect: Effect) -> Self {
         Self::new(ChangeOutcome::Applied, "").with(effect)
+    }
+
+    /// Adds a detail.
+    pub(super) fn add_detail(&mut self, text: &str) {
+        for detail in [&mut self.detail, &mut self.logged] {
+            let separator = if detail.is_empty() { "" } else { "; " };
+            *detail = format!("{detail}{separator}{text}");
+        }
     }
 
     /// The change was not applied, and something else is needed.
@@ -178,6 +184,7 @@ impl Attempt {
             operation: change.operation(),
             group: change.group().map(|group| group.name.clone()),
             role: change.role().cloned(),
+            schedule: change.schedule_label(),
             outcome: self.outcome,
             detail: self.detail,
             rejected: self.cause == Cause::Rejected,

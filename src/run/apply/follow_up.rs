@@ -28,22 +28,6 @@ impl Worker<'_> {
                 attempt.end(&create)
             }
             (Some(FollowUp::TakeBack(user)), _) => self.take_back(change, &user).await.end(change),
-            // An approval is for a user's id, not for a later user with the same email.
-            (Some(FollowUp::Remove(user)), _) if self.work.recorder.is_approved(change) => {
-                let detail = "the user has another id by now; the next run plans again";
-                let attempt = Attempt::new(ChangeOutcome::Failed, detail);
-                attempt.with(Effect::Is(user)).end(change)
-            }
-            (Some(FollowUp::Remove(user)), _) => {
-                let found: Arc<ObservedUser> = user.into();
-                let remove = change.with(match change.action {
-                    Action::Deactivate(_) => Action::Deactivate(found.clone()),
-                    _ => Action::Delete(found.clone()),
-                });
-                let mut attempt = self.recorded(&remove).await;
-                attempt.effect.get_or_insert_with(|| is(&found));
-                attempt.end(&remove)
-            }
             _ => attempt.end(change),
         }
     }
@@ -180,7 +164,10 @@ impl Worker<'_> {
         };
         let now = self.find(email).await?;
         Ok(match (&change.action, now) {
-            (Action::Create(_) | Action::Membership(_) | Action::Role(_), _) => Attempt::vanished(),
+            (
+                Action::Create(_) | Action::Membership(_) | Action::Role(_) | Action::Transfer(_),
+                _,
+            ) => Attempt::vanished(),
             (Action::Update(..), Some(user)) => {
                 let follow_up = FollowUp::Update(user, "the user was created again");
                 Attempt::stale("the user has another id by now", follow_up)
@@ -191,7 +178,9 @@ impl Worker<'_> {
             },
             (Action::Delete(_) | Action::Deactivate(_), None) => Attempt::gone(),
             (Action::Delete(_) | Action::Deactivate(_), Some(user)) if !change.is_pruning() => {
-                Attempt::stale("the user has another id by now", FollowUp::Remove(user))
+                // Neither what this user owns nor an approval is known.
+                let detail = "the user has another id by now; the next run plans again";
+                Attempt::new(ChangeOutcome::Failed, detail).with(Effect::Is(user))
             }
             // The roster does not ask for the removal of the new user by name.
             (Action::Delete(_) | Action::Deactivate(_), Some(user)) => {

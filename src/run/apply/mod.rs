@@ -1,6 +1,6 @@
 //! Sends the changes that passed the guard.
 //!
-//! - **Order**: removals, leaves from groups, updates, creations, joins, roles, each with `omni.max_in_flight` at once.
+//! - **Order**: transfers of schedules, removals, leaves from groups, updates, creations, joins, roles, each with `omni.max_in_flight` at once.
 //!   So if a run is interrupted, access has been revoked before any was granted.
 //! - **Errors don't stop other changes.** Only what concerns all of them (a rejected key, too many failures in a row)
 //!   ends the run; changes that were not sent by then are skipped.
@@ -25,6 +25,7 @@ mod members;
 mod memberships;
 mod new_group;
 mod roles;
+mod transfers;
 mod worker;
 
 use super::cache::Effect;
@@ -37,6 +38,8 @@ use memberships::{GroupChanges, OwnChanges};
 use roles::OwnGroups;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use transfers::Kept;
 use worker::Worker;
 
 pub use attempt::CHANGES;
@@ -49,6 +52,8 @@ pub(super) struct ApplyContext<'a> {
     pub(super) recorder: &'a ChangeRecorder<'a>,
     pub(super) policy: &'a Policy,
     pub(super) max_in_flight: usize,
+    /// How old what users own may be when they are removed.
+    pub(super) max_age: Duration,
 }
 
 /// A change that has ended.
@@ -78,7 +83,11 @@ pub(super) async fn apply(
         worker: &worker,
         on_end: &on_end,
     };
-    phases.users(Operation::is_removal).await;
+    phases
+        .users(|operation| operation == Operation::Transfer)
+        .await;
+    let kept = Kept::new(&lock(&ended).0);
+    phases.removals(&kept).await;
     let none = OwnChanges::new(&[]);
     phases.memberships(MembershipChange::Leave, &none).await;
     phases
@@ -117,12 +126,18 @@ struct Phases<'a, 'w> {
 }
 
 impl Phases<'_, '_> {
-    /// Sends changes of users.
+    /// Removes users, except for those who still have a schedule to hand over.
+    async fn removals(&self, kept: &Kept) {
+        let changes = self.of(Operation::is_removal);
+        self.in_lanes(&changes, |change| async {
+            (self.on_end)(self.worker.remove(change, kept).await);
+        })
+        .await;
+    }
+
+    /// Sends changes of users, or transfers of their schedules.
     async fn users(&self, is_in_phase: impl Fn(Operation) -> bool) {
-        let passed = self.passed().iter();
-        let changes: Vec<_> = passed
-            .filter(|change| is_in_phase(change.operation()))
-            .collect();
+        let changes = self.of(is_in_phase);
         self.in_lanes(&changes, |change| async {
             (self.on_end)(self.worker.apply(change).await);
         })
@@ -140,14 +155,19 @@ impl Phases<'_, '_> {
 
     /// Sends assignments of roles.
     async fn roles(&self, own: &OwnChanges, groups: &OwnGroups) {
-        let passed = self.passed().iter();
-        let changes: Vec<_> = passed
-            .filter(|change| change.operation() == Operation::Assign)
-            .collect();
+        let changes = self.of(Operation::is_role);
         self.in_lanes(&changes, |change| async {
             (self.on_end)(self.worker.apply_role(change, own, groups).await);
         })
         .await;
+    }
+
+    /// The changes with these operations.
+    fn of(&self, is_in_phase: impl Fn(Operation) -> bool) -> Vec<&Change> {
+        let passed = self.passed().iter();
+        passed
+            .filter(|change| is_in_phase(change.operation()))
+            .collect()
     }
 
     fn passed(&self) -> &[Change] {

@@ -4,7 +4,7 @@ use super::attempt::Attempt;
 use super::{ApplyContext, EndedChange};
 use crate::model::{
     Action, Change, ChangeOutcome, Email, Field, FieldChange, Observed, ObservedGroup,
-    ObservedUser, Operation, Schema,
+    ObservedUser, Operation, OwnedSchedules, Schema,
 };
 use crate::omni::{Failure, Lookup, OmniError, Reader};
 use crate::plan::quarantine::Cause;
@@ -151,9 +151,10 @@ impl<'a> Worker<'a> {
                 return attempt;
             }
         };
-        let attempt = match change.assignment() {
-            Some(assignment) => self.assign(change, assignment).await,
-            None => self.verified(change).await,
+        let attempt = match &change.action {
+            Action::Role(assignment) => self.assign(change, assignment).await,
+            Action::Transfer(transfer) => self.transfer(change, transfer).await,
+            _ => self.verified(change).await,
         };
         if attempt.known {
             let Attempt {
@@ -178,7 +179,10 @@ impl<'a> Worker<'a> {
     /// Reads the user back after a repeated change, because Omni may accept it and not keep it, and after a
     /// reactivation, which is not possible by Omni's newer documents.
     async fn verified(&self, change: &Change) -> Attempt {
-        let attempt = self.settle(change).await;
+        let mut attempt = self.settle(change).await;
+        if attempt.outcome == ChangeOutcome::Applied && is_unchecked(change) {
+            attempt.add_detail("schedules not checked");
+        }
         let is_doubtful = change.reactivates() || self.work.recorder.is_repeat(change);
         if attempt.outcome != ChangeOutcome::Applied || !is_doubtful {
             return attempt;
@@ -200,7 +204,7 @@ impl<'a> Worker<'a> {
             },
         };
         match (&change.action, now) {
-            (Action::Membership(_) | Action::Role(_), _)
+            (Action::Membership(_) | Action::Role(_) | Action::Transfer(_), _)
             | (_, Err(_))
             | (Action::Delete(_) | Action::Deactivate(_), Ok(None)) => attempt,
             (Action::Delete(_), Ok(Some(user))) => {
@@ -336,8 +340,10 @@ impl<'a> Worker<'a> {
                 sent.map(Attempt::distrust_unless_applied)
             }
             Action::Create(spec) => self.create(change, spec, &fields).await,
-            // Memberships are sent by group, and roles apart.
-            Action::Membership(_) | Action::Role(_) => Ok(Attempt::vanished()),
+            // Memberships are sent by group, roles and transfers apart.
+            Action::Membership(_) | Action::Role(_) | Action::Transfer(_) => {
+                Ok(Attempt::vanished())
+            }
         };
         match (sent, change.operation()) {
             (Err(OmniError::Conflict { .. }), Operation::Create) => {
@@ -431,7 +437,8 @@ impl<'a> Worker<'a> {
             },
         };
         Ok(match (&change.action, found) {
-            (Action::Create(_), None) | (Action::Membership(_) | Action::Role(_), _) => {
+            (Action::Create(_), None)
+            | (Action::Membership(_) | Action::Role(_) | Action::Transfer(_), _) => {
                 AfterLoss::SendAgain
             }
             (Action::Delete(_) | Action::Deactivate(_), None) => {
@@ -482,14 +489,21 @@ impl<'a> Worker<'a> {
     }
 }
 
+/// Whether Omni does not show what the user to be removed owns.
+fn is_unchecked(change: &Change) -> bool {
+    let owned = change.removed().and_then(|user| user.owned.as_deref());
+    owned.is_some_and(|owned| owned.schedules == OwnedSchedules::NotShown)
+}
+
 /// The fields that a user should show after a change.
 fn expected(change: &Change) -> Vec<FieldChange> {
     match &change.action {
         Action::Create(spec) => spec.fields(),
+        Action::Deactivate(_) => vec![FieldChange::active(true, false)],
         Action::Delete(_)
-        | Action::Deactivate(_)
         | Action::Update(..)
         | Action::Membership(_)
-        | Action::Role(_) => change.fields(),
+        | Action::Role(_)
+        | Action::Transfer(_) => change.fields(),
     }
 }

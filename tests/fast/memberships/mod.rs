@@ -74,6 +74,7 @@ fn observed(users: impl IntoIterator<Item = usize>, members: &Pairs) -> Observed
         active: Some(true),
         attributes: Some(Attributes::default()),
         modified: None,
+        owned: None,
     };
     let mut observed = Observed::new(users.into_iter().map(user), 0);
     let group = |number: usize| {

@@ -57,6 +57,7 @@ fn unreadable_rows_let_nobody_leave() {
         subject: email(0).into(),
         group: None,
         scope: None,
+        schedule: None,
     });
     let of_one = plan(&roster, &observed, &memory);
     assert_eq!(leaves(&of_one.changes), [(1, 0)].into());

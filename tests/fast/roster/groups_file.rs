@@ -353,7 +353,7 @@ proptest! {
             let name = GroupName::parse(&format!("Group {group}")).expect("a name");
             let rows = memberships.rows.iter();
             let rows: Vec<_> = rows.filter(|row| row.email == email && row.group == name).collect();
-            let key = ChangeKey { subject: email.into(), group: Some(name), scope: None };
+            let key = ChangeKey { subject: email.into(), group: Some(name), scope: None, schedule: None };
             let is_frozen = memberships.frozen.contains(&key);
             match (changes.len(), changes.first()) {
                 (1, Some(Some(change))) => {

@@ -95,6 +95,7 @@ fn observed(emails: &[String]) -> Observed {
         active: Some(true),
         attributes: Some(Attributes::default()),
         modified: None,
+        owned: None,
     };
     Observed::new(emails.iter().enumerate().map(user), 0)
 }

@@ -260,12 +260,12 @@ async fn a_database_of_version_1_is_migrated() {
         let end = runs[run].end().expect("it ended");
         (end.planned, end.pending, end.users)
     };
-    let same = Some(Counts::new([1, 2, 0, 3, 4, 0, 0]));
+    let same = Some(Counts::new([0, 1, 2, 0, 3, 4, 0, 0]));
     assert_eq!(counts(0), (same, same, None));
     assert_eq!(counts(1), (None, None, None));
     let (planned, left) = (
-        Counts::new([3, 1, 0, 0, 4, 0, 0]),
-        Counts::new([2, 1, 0, 0, 2, 0, 0]),
+        Counts::new([0, 3, 1, 0, 0, 4, 0, 0]),
+        Counts::new([0, 2, 1, 0, 0, 2, 0, 0]),
     );
     assert_eq!(counts(2), (Some(planned), Some(left), Some(21)));
     let changes = db.changes(RunNumber(7)).await.expect("it is read");

@@ -239,6 +239,7 @@ pub(crate) fn omni_user(name: &str) -> ObservedUser {
         active: Some(!name.starts_with('-')),
         attributes: Some(Attributes::default()),
         modified: None,
+        owned: None,
     }
 }
 

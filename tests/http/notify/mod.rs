@@ -27,6 +27,7 @@ fn run(number: u64) -> RunOutcome {
             operation: Operation::Update,
             group: None,
             role: None,
+            schedule: None,
             outcome: ChangeOutcome::Failed,
             detail: "s3cret".into(),
             rejected: false,

@@ -66,5 +66,6 @@ fn known_user(id: &str) -> ObservedUser {
         active: None,
         attributes: None,
         modified: None,
+        owned: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{says, status, times, writer};
 use crate::support::World;
-use omni_user_sync::model::{Owned, OwnedSchedules, Schedule, ScheduleId, UserId};
+use omni_user_sync::model::{Owned, OwnedSchedule, OwnedSchedules, ScheduleId, UserId};
 use omni_user_sync::omni::{OmniError, read_owned};
 use omni_user_sync::sandbox::{Endpoint, Fault, Options, Org, ScheduleOwners, What, When};
 use serde_json::json;
@@ -44,7 +44,7 @@ async fn owned(world: &World, owners: &[UserId]) -> HashMap<UserId, Owned> {
 
 fn names(schedules: &OwnedSchedules) -> Vec<&str> {
     match schedules {
-        OwnedSchedules::Read(schedules) => schedules.iter().map(Schedule::label).collect(),
+        OwnedSchedules::Read(schedules) => schedules.iter().map(OwnedSchedule::label).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -81,7 +81,7 @@ async fn schedules_of_one_user_take_one_request() {
     let OwnedSchedules::Read(schedules) = &got[&owner].schedules else {
         panic!("{got:?}");
     };
-    let expected = Schedule {
+    let expected = OwnedSchedule {
         id: ScheduleId::parse(&daily).expect("an id"),
         name: "Daily".into(),
         recipients: Some(3),

@@ -66,6 +66,7 @@ async fn status() {
           "delete": 6,
           "join": 0,
           "leave": 0,
+          "transfer": 0,
           "update": 1
         },
         "planned": {
@@ -75,6 +76,7 @@ async fn status() {
           "delete": 6,
           "join": 0,
           "leave": 0,
+          "transfer": 0,
           "update": 1
         },
         "requests": 7,
@@ -101,6 +103,7 @@ async fn status() {
         "delete": 6,
         "join": 0,
         "leave": 0,
+        "transfer": 0,
         "update": 1
       },
       "quarantined": {
@@ -212,6 +215,7 @@ async fn runs() {
             "delete": 6,
             "join": 0,
             "leave": 0,
+            "transfer": 0,
             "update": 1
           },
           "planned": {
@@ -221,6 +225,7 @@ async fn runs() {
             "delete": 6,
             "join": 0,
             "leave": 0,
+            "transfer": 0,
             "update": 1
           },
           "requests": 7,
@@ -285,6 +290,7 @@ async fn one_run() {
         "delete": 0,
         "join": 0,
         "leave": 0,
+        "transfer": 0,
         "update": 1
       },
       "planned": {
@@ -294,6 +300,7 @@ async fn one_run() {
         "delete": 0,
         "join": 0,
         "leave": 0,
+        "transfer": 0,
         "update": 1
       },
       "requests": 7,

@@ -164,7 +164,7 @@ async fn preview_equals_the_next_run() {
     assert_eq!(world.requests(), before, "a preview sends no requests");
     assert_eq!(
         preview["passed"],
-        json!({ "delete": 1, "deactivate": 0, "leave": 0, "update": 1, "create": 1, "join": 0, "assign": 0 })
+        json!({ "transfer": 0, "delete": 1, "deactivate": 0, "leave": 0, "update": 1, "create": 1, "join": 0, "assign": 0 })
     );
     assert_eq!(preview["problems"][0]["line"], 5);
     assert_eq!(preview["frozen"], json!(["u3@x.co"]));

@@ -381,14 +381,14 @@ pub(crate) async fn change(
 
 pub(crate) fn end(seconds: i64, result: RunResult, [applied, failed, held]: [u64; 3]) -> RunEnd {
     let held_removals = usize::try_from(held).expect("small");
-    let planned = Counts::new([held_removals, 0, 0, 1, 1, 0, 0]);
+    let planned = Counts::new([0, held_removals, 0, 0, 1, 1, 0, 0]);
     let created = usize::from(applied > 0);
     RunEnd {
         result,
         rows: Some(20),
         users: Some(21),
         planned: Some(planned),
-        pending: Some(planned.without(&Counts::new([0, 0, 0, 0, created, 0, 0]))),
+        pending: Some(planned.without(&Counts::new([0, 0, 0, 0, 0, created, 0, 0]))),
         applied,
         failed,
         held,

@@ -20,6 +20,7 @@ fn observed(user: &str, name: &str, is_admin: bool) -> (omni_user_sync::model::E
         active: Some(true),
         attributes: Some(flags.into_iter().collect::<Attributes<_>>()),
         modified: None,
+        owned: None,
     };
     let known = KnownUser::One {
         user: Arc::new(user.clone()),

@@ -1,0 +1,163 @@
+//! The successors of users who are to be removed: who gets their schedules (`policy.owned_schedules = "transfer"`).
+
+use super::Plan;
+use crate::model::{
+    AttributeName, Change, Desired, Email, Leaving, Observed, ObservedUser, OwnedSchedulesPolicy,
+    Policy, Problem, ProblemKind, Schema, UserId, UserMatch,
+};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+/// The user who gets the schedules of another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Successor {
+    /// The user.
+    pub user: Arc<ObservedUser>,
+    /// What of the access of the two users differs, or is not known.
+    pub differences: Vec<String>,
+}
+
+/// The successors by the users to be removed, or why they can't be. A user without one has none in the roster and in
+/// `policy.transfer_to`.
+pub type Successors = HashMap<UserId, Result<Successor, String>>;
+
+/// The address of the successor of a user: the one in the row, or `policy.transfer_to`.
+pub(crate) fn successor_of<'a>(
+    desired: &'a Desired,
+    policy: &'a Policy,
+    owner: &Email,
+) -> Option<&'a Email> {
+    let named = leaving(desired, owner).and_then(|leaving| leaving.successor.as_ref());
+    named.or(policy.transfer_to.as_ref())
+}
+
+/// Finds the successors of the removals of a plan. A successor that the roster names and that can't be one is a problem
+/// of its row.
+pub(super) fn plan(
+    desired: &Desired,
+    observed: &Observed,
+    schema: &Schema,
+    policy: &Policy,
+    plan: &mut Plan,
+) {
+    if policy.owned_schedules != OwnedSchedulesPolicy::Transfer {
+        return;
+    }
+    let removals = plan
+        .changes
+        .iter()
+        .filter(|change| change.operation().is_removal());
+    let removals: Vec<_> = removals
+        .filter_map(|change| Some((change, change.removed()?)))
+        .collect();
+    let finder = Finder {
+        desired,
+        observed,
+        leaving: removals.iter().map(|(_, user)| &user.email).collect(),
+    };
+    let (mut successors, mut problems) = (Successors::new(), Vec::new());
+    for (change, owner) in removals {
+        let Some(email) = successor_of(desired, policy, &owner.email) else {
+            continue;
+        };
+        let is_named = leaving(desired, &owner.email).is_some_and(|row| row.successor.is_some());
+        let found = finder.find(email);
+        // Whether a user without schedules has a successor who was not looked up does not matter.
+        let is_known = observed.shows_everybody() || !owner.schedules().is_empty();
+        if let (Err(why), true) = (&found, is_named && is_known) {
+            problems.extend(problem(change, why));
+        }
+        let found = found.map(|user| Successor {
+            differences: differences(owner, user, observed, schema),
+            user: user.clone(),
+        });
+        successors.insert(owner.id.clone(), found);
+    }
+    plan.successors = successors;
+    plan.problems.extend(problems);
+}
+
+/// What the row of a user states about the removal.
+fn leaving<'a>(desired: &'a Desired, email: &Email) -> Option<&'a Leaving> {
+    desired.users.get(email)?.want.leaving()
+}
+
+struct Finder<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    /// The users whom the plan removes.
+    leaving: HashSet<&'a Email>,
+}
+
+impl<'a> Finder<'a> {
+    /// The user with an email, or why this user can't be a successor, as a clause.
+    fn find(&self, email: &Email) -> Result<&'a Arc<ObservedUser>, String> {
+        let user = match self.observed.get(email) {
+            Some(UserMatch::One(user)) => user,
+            Some(UserMatch::Several(_)) => {
+                return Err(format!(
+                    "several users have the email of the successor {email}"
+                ));
+            }
+            None => return Err(format!("the successor {email} is not in Omni")),
+        };
+        if self.desired.frozen.contains_key(email) {
+            Err(format!("the successor {email} has an invalid row"))
+        } else if self.leaving.contains(email) || leaving(self.desired, email).is_some() {
+            Err(format!("the successor {email} is to be removed as well"))
+        } else if user.active != Some(true) {
+            Err(format!("the successor {email} is not active"))
+        } else {
+            Ok(user)
+        }
+    }
+}
+
+fn problem(change: &Change, why: &str) -> Option<Problem> {
+    Some(Problem {
+        kind: ProblemKind::Successor,
+        location: change.location.clone()?,
+        message: why.to_owned(),
+        remedy: "name an active user who stays".into(),
+        email: change.email().cloned(),
+    })
+}
+
+/// What of the access of two users differs, or is not known.
+fn differences(
+    owner: &ObservedUser,
+    successor: &ObservedUser,
+    observed: &Observed,
+    schema: &Schema,
+) -> Vec<String> {
+    let mut differences = Vec::new();
+    match (&owner.attributes, &successor.attributes) {
+        (Some(_), Some(_)) => {
+            let names = owner
+                .values()
+                .chain(successor.values())
+                .map(|(name, _)| name);
+            let names: BTreeSet<&AttributeName> = names
+                .filter(|name| !schema.get(name).is_some_and(|one| one.system))
+                .collect();
+            let differs = |name: &&AttributeName| {
+                !schema.converged(name, owner.value(name), successor.value(name))
+            };
+            differences.extend(names.into_iter().filter(differs).map(ToString::to_string));
+        }
+        _ => differences.push("attributes that were not read".to_owned()),
+    }
+    let groups = observed.groups();
+    let of = |user: &ObservedUser| {
+        groups
+            .of_user(&user.id)
+            .map(|group| group.id.clone())
+            .collect::<HashSet<_>>()
+    };
+    if !groups.is_known() {
+        differences.push("groups that were not read".to_owned());
+    } else if of(owner) != of(successor) {
+        differences.push("groups".to_owned());
+    }
+    differences
+}

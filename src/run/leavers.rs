@@ -1,0 +1,130 @@
+//! Reads what is missing to decide about the removals that pass the other limits: the fields of the users, what they
+//! own, and who gets it. A run without such removals sends no request for it.
+
+use super::Prepared;
+use super::cache::ObservationCache;
+use crate::model::{
+    Change, Email, GroupsUnknown, ObservedGroups, ObservedUser, Owned, OwnedSchedules,
+    OwnedSchedulesPolicy, Policy, UserId, UserMatch,
+};
+use crate::omni::{self, Groups, OmniError, Reader};
+use crate::plan;
+use crate::state::StateDb;
+use chrono::{DateTime, Utc};
+use std::sync::Arc;
+
+/// What to read next.
+#[derive(Debug)]
+pub(super) enum Missing {
+    /// The fields of users: admins may be protected, and the history keeps the values of removed users.
+    Fields(Vec<Arc<ObservedUser>>),
+    /// What users own.
+    Owned(Vec<UserId>),
+    /// Whether successors exist.
+    Successors(Vec<Email>),
+    /// The groups, which are a part of the access of owners and successors.
+    Groups,
+}
+
+impl Prepared {
+    /// The users to be removed whose fields are not known.
+    pub(super) fn unread_removals(&self) -> Vec<Arc<ObservedUser>> {
+        let passed = self.assessment.verdict.passed().iter();
+        let removed = passed.filter_map(Change::removed);
+        removed.filter(|user| !user.is_read()).cloned().collect()
+    }
+}
+
+impl Missing {
+    /// What a plan lacks; `None` if nothing. What users own is read again if it was read before `oldest`, and if that
+    /// failed before `started`.
+    pub(super) fn of(
+        prepared: &Prepared,
+        policy: &Policy,
+        started: DateTime<Utc>,
+        oldest: DateTime<Utc>,
+    ) -> Option<Self> {
+        let verdict = &prepared.assessment.verdict;
+        let unread = prepared.unread_removals();
+        if !unread.is_empty() {
+            return Some(Self::Fields(unread));
+        }
+        let is_known = |owned: &Owned| match owned.schedules {
+            OwnedSchedules::Failed(_) => owned.read >= started,
+            OwnedSchedules::Read(_) | OwnedSchedules::NotShown => owned.read >= oldest,
+        };
+        let leavers: Vec<_> = verdict.leavers().collect();
+        let unlooked = leavers
+            .iter()
+            .filter(|user| !user.owned.as_deref().is_some_and(is_known));
+        let unlooked: Vec<_> = unlooked.map(|user| user.id.clone()).collect();
+        if !unlooked.is_empty() {
+            return Some(Self::Owned(unlooked));
+        }
+        match policy.owned_schedules {
+            OwnedSchedulesPolicy::Transfer => Self::for_transfers(prepared, policy),
+            OwnedSchedulesPolicy::Hold | OwnedSchedulesPolicy::Ignore => None,
+        }
+    }
+
+    fn for_transfers(prepared: &Prepared, policy: &Policy) -> Option<Self> {
+        let Prepared { desired, cache, .. } = prepared;
+        let owners = prepared.assessment.verdict.owners();
+        let emails = owners.filter_map(|user| plan::successor_of(desired, policy, &user.email));
+        let emails: Vec<_> = emails.collect();
+        if emails.is_empty() {
+            return None;
+        }
+        let is_unknown = |email: &&&Email| !cache.knows(email) && !cache.is_new_list();
+        let unknown: Vec<_> = emails.iter().filter(is_unknown).copied().cloned().collect();
+        if !unknown.is_empty() {
+            return Some(Self::Successors(unknown));
+        }
+        let found = emails
+            .iter()
+            .filter_map(|email| match cache.observed.get(email)? {
+                UserMatch::One(user) => Some(user),
+                UserMatch::Several(_) => None,
+            });
+        let unread: Vec<_> = found.filter(|user| !user.is_read()).cloned().collect();
+        if !unread.is_empty() {
+            return Some(Self::Fields(unread));
+        }
+        let groups = cache.observed.groups().why_unknown();
+        (groups == Some(&GroupsUnknown::NotRead)).then_some(Self::Groups)
+    }
+
+    /// Reads it.
+    pub(super) async fn read(
+        self,
+        cache: &mut ObservationCache,
+        reader: &Reader,
+        keep_in: Option<&StateDb>,
+    ) -> Result<(), OmniError> {
+        match self {
+            Self::Fields(users) => cache.read(reader, users, keep_in).await,
+            Self::Owned(ids) => {
+                let owned = omni::read_owned(reader, &ids).await?;
+                cache.observed.note_owned(owned);
+                Ok(())
+            }
+            Self::Successors(emails) => {
+                let found = |email: Email, user| cache.looked_up(&email, user);
+                omni::look_up_each(reader, emails, found).await
+            }
+            Self::Groups => {
+                let users = cache.observed.count();
+                let groups = match reader.groups(users).await {
+                    Ok(Groups::Known(groups)) => ObservedGroups::new(groups),
+                    Ok(Groups::Rejected(status)) => {
+                        ObservedGroups::unknown(GroupsUnknown::Refused(status.as_u16()))
+                    }
+                    Err(error) if error.ends_run() => return Err(error),
+                    Err(error) => ObservedGroups::unknown(GroupsUnknown::Failed(error.redacted())),
+                };
+                cache.listed_groups(groups);
+                Ok(())
+            }
+        }
+    }
+}

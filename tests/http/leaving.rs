@@ -1,0 +1,334 @@
+//! What users own before they are removed: the real client against the mock server.
+
+use crate::support::{World, assert_converged, command, on, outcomes_of};
+use omni_user_sync::model::{ChangeOutcome, Field, GuardRule, RunRef};
+use omni_user_sync::run::RunOutcome;
+use omni_user_sync::sandbox::{Endpoint, Fault, Options, What, When};
+use serde_json::json;
+
+/// An organisation with twenty users `u0@x.co`… and a roster that names them all.
+async fn world_with(options: Options) -> World {
+    let world = World::with(options)
+        .await
+        .set("policy.max_removals", "100%");
+    for number in 0..20 {
+        let email = format!("u{number}@x.co");
+        world.user(&email, "A user", json!({ "region": ["north"] }));
+    }
+    keep_all_but(&world, &[]);
+    world
+}
+
+async fn world() -> World {
+    world_with(Options::with_full_lists()).await
+}
+
+/// Writes a roster that deletes these users and names the others.
+fn keep_all_but(world: &World, leavers: &[usize]) {
+    let row = |number: usize| {
+        let op = if leavers.contains(&number) {
+            "delete"
+        } else {
+            "upsert"
+        };
+        format!("{op},u{number}@x.co,A user\n")
+    };
+    let rows: String = (0..20).map(row).collect();
+    world.roster(&format!("op,email,display_name\n{rows}"));
+}
+
+fn held_by(outcome: &RunOutcome) -> Vec<(GuardRule, usize)> {
+    let held = outcome.held().iter();
+    held.map(|held| (held.rule, held.count)).collect()
+}
+
+async fn approve_latest(world: &World) {
+    let reconciler = world.reconciler();
+    let state = reconciler.observer().state();
+    let approved = state.approve(RunRef::Latest, "ann", chrono::Utc::now(), false);
+    approved.await.expect("it is approved");
+}
+
+/// The requests about what users own, and the writes, as `METHOD path`.
+fn take_owned_requests(world: &World) -> Vec<String> {
+    let requests = world.org().requests();
+    let is_owned = |path: &str| {
+        ["schedules", "api-keys", "documents"]
+            .iter()
+            .any(|part| path.contains(part))
+    };
+    let found = requests.iter().filter(|one| is_owned(&one.path));
+    let found = found
+        .map(|one| format!("{} {}", one.method, one.path))
+        .collect();
+    world.org().clear_requests();
+    found
+}
+
+#[tokio::test]
+async fn a_removal_with_schedules_is_held() {
+    let world = world().await;
+    world
+        .org()
+        .add_schedule("u1@x.co", "daily revenue", Some(4));
+    keep_all_but(&world, &[1, 2]);
+    let outcome = world.run().await;
+    assert_eq!(outcomes_of(&outcome), ["delete u2@x.co applied"]);
+    assert_eq!(held_by(&outcome), [(GuardRule::OwnedSchedules, 1)]);
+    let reason = &outcome.held()[0].reason;
+    assert_eq!(
+        reason,
+        "1 removal that deletes schedules for good: u1@x.co owns 1 schedule (daily revenue)"
+    );
+    assert!(world.org().user("u1@x.co").is_some());
+    assert!(world.org().lost_schedules().is_empty());
+}
+
+#[tokio::test]
+async fn an_approval_covers_only_shown_schedules() {
+    let world = world().await;
+    world.org().add_schedule("u1@x.co", "daily", None);
+    keep_all_but(&world, &[1]);
+    assert_eq!(
+        held_by(&world.run().await),
+        [(GuardRule::OwnedSchedules, 1)]
+    );
+    approve_latest(&world).await;
+    let later = world.org().add_schedule("u1@x.co", "weekly", None);
+    assert_eq!(
+        held_by(&world.apply().await),
+        [(GuardRule::OwnedSchedules, 1)]
+    );
+    world.org().remove_schedule(&later);
+    let outcome = world.apply().await;
+    assert_eq!(outcomes_of(&outcome), ["delete u1@x.co applied"]);
+    assert_eq!(world.org().lost_schedules().len(), 1);
+}
+
+#[tokio::test]
+async fn ignored_schedules_are_recorded_and_lost() {
+    let world = world().await.set("policy.owned_schedules", "ignore");
+    world.org().add_schedule("u1@x.co", "daily", None);
+    keep_all_but(&world, &[1]);
+    assert_converged(&world.run().await);
+    let state = world.state_db();
+    let run = state.runs(1).await.expect("runs").remove(0).number;
+    let changes = state.changes(run).await.expect("changes");
+    let lost = changes[0]
+        .intent
+        .fields
+        .iter()
+        .filter_map(|one| match &one.field {
+            Field::Schedule(_) => one.from.as_ref().map(ToString::to_string),
+            _ => None,
+        });
+    assert_eq!(lost.collect::<Vec<_>>(), ["'daily'"]);
+}
+
+#[tokio::test]
+async fn schedules_go_to_the_successor_first() {
+    let world = world()
+        .await
+        .set("policy.owned_schedules", "transfer")
+        .set("policy.transfer_to", "u9@x.co");
+    for name in ["daily", "weekly"] {
+        world.org().add_schedule("u1@x.co", name, Some(2));
+    }
+    keep_all_but(&world, &[1, 2]);
+    let outcome = world.run().await;
+    assert_converged(&outcome);
+    assert_eq!(
+        outcomes_of(&outcome),
+        [
+            "delete u1@x.co applied",
+            "delete u2@x.co applied",
+            "transfer u1@x.co applied",
+            "transfer u1@x.co applied",
+        ]
+    );
+    assert!(world.org().lost_schedules().is_empty());
+    let owners: Vec<_> = world
+        .org()
+        .schedules()
+        .into_iter()
+        .map(|one| one.2)
+        .collect();
+    assert_eq!(owners, ["u9@x.co", "u9@x.co"]);
+    let writes = world.writes();
+    assert!(
+        writes[0].starts_with("PUT") && writes[1].starts_with("PUT"),
+        "{writes:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_successor_with_other_access_needs_approval() {
+    let world = world()
+        .await
+        .set("policy.owned_schedules", "transfer")
+        .set("policy.transfer_to", "boss@x.co");
+    world.user("boss@x.co", "Boss", json!({ "region": ["all"] }));
+    world.org().add_schedule("u1@x.co", "daily", Some(12));
+    keep_all_but(&world, &[1]);
+    let outcome = world.run().await;
+    assert_eq!(held_by(&outcome), [(GuardRule::Transfers, 2)]);
+    let reason = &outcome.held()[0].reason;
+    assert_eq!(
+        reason,
+        "schedules of 1 user would run with other access: 1 schedule of u1@x.co (daily, 12 recipients) to boss@x.co, \
+         who differs in region"
+    );
+    approve_latest(&world).await;
+    let outcome = world.apply().await;
+    assert_eq!(
+        outcomes_of(&outcome),
+        ["delete u1@x.co applied", "transfer u1@x.co applied"]
+    );
+    assert!(world.org().lost_schedules().is_empty());
+}
+
+#[tokio::test]
+async fn an_unusable_successor_holds_the_removal() {
+    let world = world()
+        .await
+        .set("policy.owned_schedules", "transfer")
+        .set("policy.transfer_to", "nobody@x.co");
+    world.org().add_schedule("u1@x.co", "daily", None);
+    keep_all_but(&world, &[1]);
+    let outcome = world.run().await;
+    assert_eq!(held_by(&outcome), [(GuardRule::OwnedSchedules, 1)]);
+    let reason = &outcome.held()[0].reason;
+    assert!(
+        reason.ends_with("the successor nobody@x.co is not in Omni"),
+        "{reason}"
+    );
+    let world = world.set("policy.transfer_to", "u2@x.co");
+    keep_all_but(&world, &[1, 2]);
+    let outcome = world.run().await;
+    let reason = &outcome.held()[0].reason;
+    assert!(
+        reason.ends_with("the successor u2@x.co is to be removed as well"),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn a_failed_transfer_keeps_the_user() {
+    let world = world()
+        .await
+        .set("policy.owned_schedules", "transfer")
+        .set("policy.transfer_to", "u9@x.co");
+    let id = world.org().add_schedule("u1@x.co", "daily", None);
+    world.org().add_schedule("u1@x.co", "weekly", None);
+    world.org().hide_schedule(&id, "u9@x.co");
+    keep_all_but(&world, &[1]);
+    let outcome = world.run().await;
+    assert_eq!(
+        outcomes_of(&outcome),
+        [
+            "delete u1@x.co failed",
+            "transfer u1@x.co applied",
+            "transfer u1@x.co failed"
+        ]
+    );
+    assert!(world.org().user("u1@x.co").is_some());
+    assert!(world.org().lost_schedules().is_empty());
+}
+
+#[tokio::test]
+async fn a_lost_transfer_is_read_back() {
+    for what in [What::Reset, What::LostReply, What::CutJson] {
+        let world = world()
+            .await
+            .set("policy.owned_schedules", "transfer")
+            .set("policy.transfer_to", "u9@x.co");
+        world.org().add_schedule("u1@x.co", "daily", None);
+        keep_all_but(&world, &[1]);
+        world.org().fault(on("PUT", what));
+        assert_converged(&world.run().await);
+        assert_eq!(world.org().transfers().len(), 1);
+        assert!(world.org().lost_schedules().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_key_without_the_right_goes_on() {
+    let options = Options {
+        schedules: Endpoint::Forbidden,
+        ..Options::with_full_lists()
+    };
+    let world = world_with(options).await;
+    keep_all_but(&world, &[1, 2]);
+    let outcome = world.run().await;
+    assert_converged(&outcome);
+    let unchecked = outcome
+        .warnings
+        .iter()
+        .filter(|text| text.contains("were not checked"));
+    assert_eq!(unchecked.count(), 1);
+    assert!(
+        outcome
+            .changes
+            .iter()
+            .all(|one| one.detail == "schedules not checked")
+    );
+}
+
+#[tokio::test]
+async fn unreadable_schedules_keep_the_user() {
+    let world = world().await;
+    keep_all_but(&world, &[1]);
+    let when = When {
+        path: Some("/api/v1/schedules".into()),
+        ..When::default()
+    };
+    let what = What::Status {
+        code: 500,
+        retry_after: None,
+        body: None,
+    };
+    world.org().fault(Fault {
+        when,
+        what,
+        times: 100,
+    });
+    let outcome = world.run().await;
+    assert_eq!(outcomes_of(&outcome), ["delete u1@x.co failed"]);
+    assert_eq!(outcome.count(ChangeOutcome::Failed), 1);
+    assert!(world.org().user("u1@x.co").is_some());
+}
+
+#[tokio::test]
+async fn the_look_takes_few_requests() {
+    let world = world().await;
+    assert_converged(&world.run().await);
+    assert_eq!(take_owned_requests(&world), [""; 0]);
+    for number in 0..5 {
+        world
+            .org()
+            .add_schedule(&format!("u{number}@x.co"), "daily", None);
+    }
+    keep_all_but(&world, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let outcome = world.run().await;
+    assert_eq!(held_by(&outcome), [(GuardRule::OwnedSchedules, 5)]);
+    let owned = take_owned_requests(&world);
+    assert_eq!(owned.len(), 2, "{owned:?}");
+}
+
+#[tokio::test]
+async fn plan_names_what_a_removal_takes() {
+    let world = world().await;
+    world
+        .org()
+        .add_schedule("u1@x.co", "daily revenue", Some(4));
+    world.org().add_personal_token("u1@x.co", "laptop");
+    keep_all_but(&world, &[1]);
+    let plan = command(&world, &["plan"]).await;
+    assert_eq!(plan.code, 4, "{}", plan.err);
+    assert!(
+        plan.out
+            .contains("owns 1 schedule: daily revenue; 1 personal token"),
+        "{}",
+        plan.out
+    );
+}
