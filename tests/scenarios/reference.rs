@@ -317,7 +317,7 @@ impl Reference {
         }
         match need {
             Need::Delete => {
-                self.managed.remove(email);
+                self.managed.remove(&email.to_lowercase());
                 self.deactivated.remove(&id);
             }
             Need::Deactivate => drop(self.deactivated.insert(id)),

@@ -250,6 +250,7 @@ impl RowSource {
         match (model.is_empty(), random.u32(..100)) {
             (true, 0..94) | (false, 0..2) => ADMIN,
             (_, 2..5) => "viewer",
+            (_, 5..7) if self.of_models.contains(&CUSTOM.0) => UNKNOWN,
             _ => self.of_models[random.usize(..self.of_models.len())],
         }
     }
@@ -329,7 +330,7 @@ impl Roles {
         let mut of_models = OF_MODELS.to_vec();
         let mut users = emails.to_vec();
         match kind {
-            Kind::Faults => of_models.extend([CUSTOM.0, UNKNOWN]),
+            Kind::Faults => of_models.extend([CUSTOM.0]),
             // The last one is protected.
             Kind::NoFaults => drop(users.drain(..emails.len().saturating_sub(VERIFIED))),
         }
@@ -445,6 +446,7 @@ impl Roles {
                     What::LostReply,
                     What::CutJson,
                     What::Reset,
+                    What::Reset,
                     What::IgnoreWrite,
                     What::StaleAnswer,
                     What::Html { code: 200 },
@@ -454,7 +456,7 @@ impl Roles {
         };
         let paths = ["users/", "users/", "user-groups/", "connections", "models"];
         let path = *pick(random, &paths);
-        let writes = path.ends_with('/') && chance(random, 60);
+        let writes = path.ends_with('/') && chance(random, 75);
         let when = When {
             method: Some(if writes { "POST" } else { "GET" }.to_owned()),
             path: Some(format!("/api/v1/{path}")),
