@@ -31,7 +31,7 @@ async fn plan_shows_a_diff_and_writes_nothing() {
     let plan: serde_json::Value = serde_json::from_str(&ended.out).expect("JSON");
     assert_eq!(
         plan["pending"],
-        json!({ "delete": 1, "deactivate": 0, "leave": 0, "update": 1, "create": 1, "join": 0, "assign": 0 })
+        json!({ "transfer": 0, "delete": 1, "deactivate": 0, "leave": 0, "update": 1, "create": 1, "join": 0, "assign": 0 })
     );
     assert_eq!(
         plan["changes"][1]["fields"][1]["to"],
