@@ -184,6 +184,15 @@ impl Reader {
         })
     }
 
+    /// Whether Omni shows schedules with the keys in use.
+    ///
+    /// # Errors
+    /// As [`Reader::page`]; 403 and 404 are not errors.
+    pub async fn shows_schedules(&self) -> Result<bool, OmniError> {
+        let first = self.record_page(&self.schedule_list(1), None).await;
+        Ok(matches!(Available::of(first)?, Available::Known(_)))
+    }
+
     /// The schedules of these users: from the list of all if that takes fewer requests, else user by user.
     async fn schedules_of_each(
         &self,

@@ -56,9 +56,22 @@ pub fn undo(
         let operations = applied.iter().map(|change| change.intent.operation);
         operations.filter(|operation| is_it(*operation)).count()
     };
+    // What removals took beside the user.
+    let taken = |is_it: fn(&Field) -> bool| {
+        let fields = applied.iter().flat_map(|change| &change.intent.fields);
+        fields.filter(|one| is_it(&one.field)).count()
+    };
     let elsewhere = [
-        (count(Operation::is_membership), "membership", "groups"),
-        (count(Operation::is_role), "role", "roles"),
+        (
+            count(Operation::is_membership) + taken(|field| matches!(field, Field::Group(_))),
+            "membership",
+            "groups",
+        ),
+        (
+            count(Operation::is_role) + taken(|field| matches!(field, Field::Role(_))),
+            "role",
+            "roles",
+        ),
     ];
     let elsewhere = elsewhere.into_iter().filter(|(count, ..)| *count > 0);
     notes.extend(elsewhere.map(|(count, noun, file)| {
@@ -83,12 +96,27 @@ pub fn undo(
             );
         }
         lines.extend(line);
+        note = note.map(|note| note + &lost_schedules(change));
         notes.extend(note.map(|note| format!("{}: {note}", change.intent.subject)));
     }
     Undo {
         csv: export::write(&columns, &lines, source.into()),
         rows: lines.len(),
         notes,
+    }
+}
+
+/// The schedules that a removal deleted.
+fn lost_schedules(change: &ChangeRecord) -> String {
+    let is_removal = change.intent.operation.is_removal();
+    let fields = change.intent.fields.iter().filter(|_| is_removal);
+    let lost = fields.filter(|one| one.schedule().is_some());
+    let names: Vec<_> = lost
+        .filter_map(|one| Some(one.from.as_ref()?.first().as_str()))
+        .collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; lost schedules: {}", names.join(", ")),
     }
 }
 

@@ -2,13 +2,14 @@
 
 use super::Undo;
 use crate::model::{
-    ChangeOutcome, ChangeRecord, MembershipChange, MembershipRow, Observed, Operation, Subject,
-    UserMatch,
+    ChangeOutcome, ChangeRecord, Field, MembershipChange, MembershipRow, Observed, Operation,
+    Subject, UserMatch,
 };
 use crate::roster::export;
 use crate::settings::SourceSettings;
 
-/// The rows that undo the memberships which a run changed. A user that is gone or was recreated has no row.
+/// The rows that undo the memberships which a run changed. A user that is gone or was recreated has no row, except for
+/// the memberships that the removal of the user ended.
 #[must_use]
 pub fn undo_groups(
     changes: &[ChangeRecord],
@@ -19,6 +20,7 @@ pub fn undo_groups(
     let (mut rows, mut notes) = (vec![MembershipRow::COLUMNS], Vec::new());
     for change in changes {
         let intent = &change.intent;
+        rows.extend(ended_by_removal(change));
         let (Some(change_back), Some(group), Some(email)) =
             (reverse(change), &intent.group, intent.subject.email())
         else {
@@ -54,6 +56,17 @@ pub fn undo_groups(
         csv: export::csv_text(source.into(), rows),
         notes,
     }
+}
+
+/// The rows for the memberships that the removal of a user ended. They count once the user exists again.
+fn ended_by_removal(change: &ChangeRecord) -> impl Iterator<Item = [&str; 3]> {
+    let settled = change.settled.as_ref();
+    let is_applied = settled.is_some_and(|settled| settled.outcome == ChangeOutcome::Applied);
+    let fields = change.intent.fields.iter().filter(move |_| is_applied);
+    fields.filter_map(|one| match (&one.field, change.intent.subject.email()) {
+        (Field::Group(group), Some(email)) => Some(["+", email.as_str(), group.as_str()]),
+        _ => None,
+    })
 }
 
 /// The membership change that undoes a change.

@@ -2,7 +2,7 @@
 
 use super::Undo;
 use crate::model::{
-    ChangeOutcome, ChangeRecord, RoleBases, RoleName, RoleStep, StandardRole, Subject,
+    ChangeOutcome, ChangeRecord, Field, RoleBases, RoleName, RoleStep, StandardRole, Subject,
 };
 use crate::plan::RoleCatalogue;
 use crate::roster::{RoleExportRow, export_roles};
@@ -19,6 +19,7 @@ pub fn undo_roles(
 ) -> Undo {
     let (mut rows, mut notes) = (Vec::new(), Vec::new());
     for change in changes {
+        rows.extend(taken_by_removal(change, catalogue));
         let Some(role) = &change.intent.role else {
             continue;
         };
@@ -62,4 +63,26 @@ pub fn undo_roles(
         csv: export_roles(rows, source.into()),
         notes,
     }
+}
+
+/// The rows for the direct roles that the removal of a user took. They count once the user exists again.
+fn taken_by_removal(
+    change: &ChangeRecord,
+    catalogue: &RoleCatalogue,
+) -> impl Iterator<Item = RoleExportRow> {
+    let settled = change.settled.as_ref();
+    let is_applied = settled.is_some_and(|settled| settled.outcome == ChangeOutcome::Applied);
+    let fields = change.intent.fields.iter().filter(move |_| is_applied);
+    fields.filter_map(|one| {
+        let (Field::Role(scope), Some(role)) = (&one.field, &one.from) else {
+            return None;
+        };
+        let (connection, model) = catalogue.names(scope);
+        Some(RoleExportRow {
+            subject: change.intent.subject.clone(),
+            connection,
+            model,
+            role: RoleName::parse(role.first()).ok()?,
+        })
+    })
 }

@@ -103,6 +103,7 @@ async fn check_json_keeps_its_shape() {
           }
         ],
         "attributes": 8,
+        "schedules": true,
         "error": null
       },
       "host": {

@@ -332,3 +332,42 @@ async fn plan_names_what_a_removal_takes() {
         plan.out
     );
 }
+
+#[tokio::test]
+async fn check_says_that_schedules_are_hidden() {
+    for (schedules, is_shown) in [(Endpoint::Served, true), (Endpoint::Missing, false)] {
+        let options = Options {
+            schedules,
+            ..Options::with_full_lists()
+        };
+        let world = world_with(options).await;
+        let check = command(&world, &["check"]).await;
+        assert_eq!(check.code, 0, "{}", check.err);
+        let is_named = check.err.contains("does not show schedules");
+        assert_eq!(is_named, !is_shown, "{}", check.err);
+    }
+}
+
+/// Undo makes the user again, with groups, and names what can't come back.
+#[tokio::test]
+async fn undo_restores_a_leaver_with_groups() {
+    let world = world().await.set("policy.owned_schedules", "ignore");
+    let id = world.org().add_schedule("u1@x.co", "daily revenue", None);
+    world.org().add_group("Board", &["u1@x.co", "u2@x.co"]);
+    let groups = world.folder.path().join("groups.csv");
+    std::fs::write(&groups, "op,email,group_name\n+,u2@x.co,Board\n").expect("a file");
+    let world = world.set("source.groups", &groups.display().to_string());
+    keep_all_but(&world, &[1]);
+    assert_converged(&world.run().await);
+    assert_eq!(world.org().lost_schedules()[0].0, id);
+    let undo = command(&world, &["history", "latest", "--undo"]).await;
+    assert_eq!(undo.code, 0, "{}", undo.err);
+    assert!(undo.out.contains("upsert,u1@x.co,A user"), "{}", undo.out);
+    assert!(
+        undo.err.contains("lost schedules: daily revenue"),
+        "{}",
+        undo.err
+    );
+    let undo = command(&world, &["history", "latest", "--undo", "--groups"]).await;
+    assert_eq!(undo.out.lines().last(), Some("+,u1@x.co,Board"));
+}

@@ -35,6 +35,8 @@ struct OmniDoc<'a> {
     users: Option<u64>,
     keys: Vec<KeyDoc<'a>>,
     attributes: Option<usize>,
+    /// Whether Omni shows schedules; `None` if there is no connection.
+    schedules: Option<bool>,
     error: Option<String>,
 }
 
@@ -76,6 +78,7 @@ impl<'a> CheckDoc<'a> {
                     .map(Into::into)
                     .collect(),
                 attributes: ok.and_then(|ok| ok.attributes),
+                schedules: ok.map(|ok| ok.schedules),
                 error: connection.as_ref().err().map(ToString::to_string),
             }
         });

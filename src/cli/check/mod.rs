@@ -134,12 +134,18 @@ async fn moved(settings: &Settings, path: &Path) -> Option<String> {
     }
 }
 
+/// What it means that Omni does not show schedules.
+const NO_SCHEDULES: &str = "Omni does not show schedules to this key (403 or 404), so removals are sent without a look at \
+    the schedules that they delete; use an organisation key of an admin";
+
 /// A connection that works, with all keys.
 pub(super) struct ConnectionCheck {
     base_url: String,
     keys: Vec<KeyCheck>,
     pub(super) users: u64,
     pub(super) attributes: Option<usize>,
+    /// Whether Omni shows schedules, which are read before removals.
+    pub(super) schedules: bool,
 }
 
 impl ConnectionCheck {
@@ -206,11 +212,13 @@ pub(super) async fn connect(settings: &Settings) -> Result<(Schema, ConnectionCh
     }
     let schema = reader.definitions().await?.into_schema();
     let attributes = schema.is_known().then(|| schema.definitions().count());
+    let schedules = reader.shows_schedules().await?;
     let connection = ConnectionCheck {
         base_url,
         keys: checks,
         users,
         attributes,
+        schedules,
     };
     Ok((schema, connection))
 }
@@ -334,6 +342,7 @@ impl Checked<'_> {
                     keys,
                     users,
                     attributes,
+                    schedules,
                 } = connection;
                 let count = plural(keys.len(), "key");
                 out::result(&format!(
@@ -347,6 +356,9 @@ impl Checked<'_> {
                 match attributes {
                     Some(count) => out::result(&format!("attributes: {count} defined\n")),
                     None => out::warning("this key can't read the attribute definitions of Omni"),
+                }
+                if !schedules {
+                    out::warning(NO_SCHEDULES);
                 }
             }
         }
