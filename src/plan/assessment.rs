@@ -135,10 +135,7 @@ impl Assessment {
         let verdict = evaluate(plan, observed, desired.rows, memory, policy);
         // The guard has added the transfers of schedules.
         let pending = Counts::of(verdict.all().map(Change::operation));
-        warnings.extend(schedules_warning(&verdict));
-        let lints = domains::lints(verdict.passed(), observed, &memory.approved);
-        warnings.extend(lints.map(|lint| lint.to_string()));
-        warnings.extend(not_sent_warnings(&verdict, memory));
+        warnings.extend(verdict_warnings(&verdict, observed, memory));
         let groups = ownership::of_groups(groups, &verdict, &blocked, memory);
         Self {
             groups,
@@ -231,6 +228,18 @@ fn members_only(desired: &Desired, plan: &Plan) -> usize {
     let only = members.difference(&others);
     only.filter(|email| desired.users.contains_key(**email))
         .count()
+}
+
+/// Warnings about what passed the guard, and what did not.
+fn verdict_warnings(
+    verdict: &Verdict,
+    observed: &Observed,
+    memory: &Memory,
+) -> impl Iterator<Item = String> {
+    let lints = domains::lints(verdict.passed(), observed, &memory.approved);
+    let lints = lints.map(|lint| lint.to_string());
+    let warnings = schedules_warning(verdict).into_iter().chain(lints);
+    warnings.chain(not_sent_warnings(verdict, memory))
 }
 
 /// Names the removals that Omni does not allow to be checked.

@@ -3,7 +3,8 @@
 //! Joining grants access and leaving takes it, so both have a limit, and one cell does not take over a group: the
 //! leaves of the first contact with a group are held until they are approved.
 
-use super::{Guard, Tally, Verdict, allowed, describe};
+use super::tally::{Tally, allowed, describe};
+use super::{Guard, Verdict};
 use crate::model::{
     Change, GroupId, GroupName, GuardRule, MembershipChange, MembershipSource, Operation, UserId,
 };

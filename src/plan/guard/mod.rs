@@ -10,15 +10,17 @@
 mod memberships;
 mod roles;
 mod schedules;
+mod tally;
 
 use super::{Plan, domains, quarantine};
 use crate::model::{
-    Action, Assignment, Change, GuardRule, HeldChange, HeldRecord, Limit, MembershipChange, Memory,
+    Action, Assignment, Change, GuardRule, HeldChange, HeldRecord, MembershipChange, Memory,
     Observed, ObservedUser, Operation, Policy, Prune, UserId,
 };
 use crate::util::text::{agree, plural};
 use std::collections::HashSet;
 use std::sync::Arc;
+use tally::{Tally, allowed, describe};
 
 /// The changes of a plan that may be sent, and those that may not. Only [`evaluate`] makes one, and only a
 /// verdict can be applied. The default passes nothing, and no other code can add a change:
@@ -315,35 +317,6 @@ struct Guard<'a> {
     memory: &'a Memory,
 }
 
-/// What a limit compares.
-struct Tally {
-    /// The users of planned changes that are not approved.
-    planned: usize,
-    /// The other users whose changes were sent in the last 24 hours.
-    lately: usize,
-    base: usize,
-    /// The largest sum that passes.
-    allowed: u128,
-}
-
-impl Tally {
-    fn is_exceeded(&self) -> bool {
-        self.planned > 0 && (self.planned + self.lately) as u128 > self.allowed
-    }
-
-    /// ` (plus 8 in the last 24 h)`, unless there are none.
-    fn lately(&self) -> String {
-        match self.lately {
-            0 => String::new(),
-            lately => format!(" (plus {lately} in the last 24 h)"),
-        }
-    }
-
-    fn verb(&self) -> &'static str {
-        agree(self.planned, "exceeds", "exceed")
-    }
-}
-
 impl Guard<'_> {
     /// A roster that lost files, or more than half of its rows, is more likely broken than right. The first roster of a
     /// state database has no earlier one to be compared with.
@@ -483,39 +456,6 @@ impl Guard<'_> {
             base,
             allowed,
         }
-    }
-}
-
-/// The largest number that a limit allows. A percentage above 0 allows at least the floor, so that small organisations
-/// can work.
-fn allowed(limit: Limit, floor: u64, base: usize) -> u128 {
-    match limit {
-        Limit::Count(count) => count.into(),
-        Limit::Percent(0) => 0,
-        // No limit, even if the base lacks users who are new.
-        Limit::Percent(100..) => u128::MAX,
-        Limit::Percent(percent) => share(percent, base).max(floor.into()),
-    }
-}
-
-fn share(percent: u64, base: usize) -> u128 {
-    u128::from(percent) * base as u128 / 100
-}
-
-/// `the limit of 20 (max_removals = 10% of 200 users)`. Below `minimum`, the percentage does not matter.
-fn describe(rule: GuardRule, limit: Limit, minimum: &str, tally: &Tally, of: &str) -> String {
-    let Tally { base, allowed, .. } = tally;
-    match limit {
-        Limit::Percent(percent) => {
-            let of = plural(*base, of);
-            match share(percent, *base) {
-                share if share < *allowed => format!(
-                    "the limit of {allowed} ({minimum}, since {rule} = {percent}% of {of} is {share})"
-                ),
-                _ => format!("the limit of {allowed} ({rule} = {percent}% of {of})"),
-            }
-        }
-        Limit::Count(_) => format!("the limit of {allowed} ({rule})"),
     }
 }
 
