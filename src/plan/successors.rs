@@ -85,7 +85,7 @@ fn leaving<'a>(desired: &'a Desired, email: &Email) -> Option<&'a Leaving> {
 struct Finder<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
-    /// The users whom the plan removes.
+    /// The users that the plan removes.
     leaving: HashSet<&'a Email>,
 }
 

@@ -30,7 +30,7 @@ pub(super) struct MayBeAskedFor<'a> {
     desired: &'a Desired,
     undecided: &'a Undecided,
     problems: &'a [Problem],
-    /// Users of whom nothing is planned.
+    /// Users without planned changes.
     left_out: HashSet<&'a Email>,
 }
 

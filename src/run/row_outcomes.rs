@@ -69,7 +69,7 @@ impl Collector {
         self.subjects.insert(email.into(), outcome);
     }
 
-    /// Users of whom nothing is planned.
+    /// Users without planned changes.
     fn not_planned(&mut self, prepared: &Prepared) {
         let Prepared {
             desired,
