@@ -10,6 +10,7 @@ mod folder;
 mod kept_observation;
 #[cfg(feature = "sandbox")]
 mod leaving;
+#[cfg(feature = "sandbox")]
 mod limits;
 #[cfg(feature = "sandbox")]
 mod lost_responses;
