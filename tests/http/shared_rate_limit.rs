@@ -444,14 +444,14 @@ mod with_omni {
     /// a minute; it reports that and is killed.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_concurrent_command_waits_and_reports_it() {
-        let world = World::with(strict(10)).await;
+        let world = World::with(strict(12)).await;
         world.roster(ROSTER);
         let mut sent = 0;
         for _ in 0..2 {
             let ended = crate::support::command(&world, &["check"]).await;
             assert_eq!(ended.code, 0, "{}", ended.err);
             assert!(!ended.err.contains("waiting"), "{}", ended.err);
-            sent += 4;
+            sent += 5;
         }
         assert_eq!(world.org().requests().len(), sent);
         let mut apply = Command::new(assert_cmd::cargo::cargo_bin!("omni-user-sync"))
