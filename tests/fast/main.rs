@@ -11,6 +11,7 @@ mod planned;
 mod planned_roles;
 mod roles;
 mod roster;
+mod schedules;
 mod settings;
 mod settings_errors;
 mod state;
