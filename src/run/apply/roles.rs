@@ -17,6 +17,7 @@ use crate::model::{
 use crate::omni::{Available, OmniError};
 use chrono::Utc;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 const OTHER_ROLE: &str =
     "something else has assigned another role; the next run compares the roles";
@@ -79,15 +80,9 @@ impl Worker<'_> {
                 }
                 Err(OmniError::OutcomeUnknown(failure)) => failure,
                 Err(error) => {
-                    let error = self.checked(error).await;
-                    return match error.ends_run() {
-                        // An earlier attempt may still arrive.
-                        true if losses > 0 => self.unresolved(error),
-                        true => self.conclude(error),
-                        false => {
-                            self.note_answer();
-                            Attempt::failed(&error)
-                        }
+                    return match self.refusal(error, losses > 0).await {
+                        ControlFlow::Break(attempt) => attempt,
+                        ControlFlow::Continue(error) => Attempt::failed(&error),
                     };
                 }
             };

@@ -15,6 +15,7 @@ use crate::omni::OmniError;
 use crate::run::cache::Effect;
 use chrono::Utc;
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 
 /// Users who are not removed, because a schedule of theirs was not transferred.
 #[derive(Debug, Default)]
@@ -132,13 +133,9 @@ impl Worker<'_> {
                 }
                 Err(OmniError::OutcomeUnknown(failure)) => failure,
                 Err(error) => {
-                    let error = self.checked(error).await;
-                    return match error.ends_run() {
-                        // An earlier attempt may still arrive.
-                        true if losses > 0 => self.unresolved(error),
-                        true => self.conclude(error),
-                        false => {
-                            self.note_answer();
+                    return match self.refusal(error, losses > 0).await {
+                        ControlFlow::Break(attempt) => attempt,
+                        ControlFlow::Continue(error) => {
                             self.refused(owner, &schedule.id, &error).await
                         }
                     };

@@ -12,6 +12,7 @@ use crate::run::RunError;
 use crate::run::cache::Effect;
 use crate::run::effects::GroupEffect;
 use crate::util::sync::{into_inner, lock};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 use tokio::sync::OnceCell;
@@ -293,6 +294,24 @@ impl<'a> Worker<'a> {
             outcome: ChangeOutcome::Skipped,
             effect: None,
             ..failed
+        }
+    }
+
+    /// Whether an error concerns this change alone, or how the change ends if the error concerns all changes.
+    pub(super) async fn refusal(
+        &self,
+        error: OmniError,
+        sent_before: bool,
+    ) -> ControlFlow<Attempt, OmniError> {
+        let error = self.checked(error).await;
+        match error.ends_run() {
+            // An earlier attempt may still arrive.
+            true if sent_before => ControlFlow::Break(self.unresolved(error)),
+            true => ControlFlow::Break(self.conclude(error)),
+            false => {
+                self.note_answer();
+                ControlFlow::Continue(error)
+            }
         }
     }
 
