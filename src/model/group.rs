@@ -1,29 +1,16 @@
 //! Groups, as a roster names them and as Omni shows them.
 
+use super::plain_id::plain_id;
 use super::word::word_enum;
 use super::{Escaped, Text, UserId, fold, nfc, trim};
 use foldhash::fast::RandomState;
 use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
 
-/// Omni's id of a group. A group that was removed and created again has a new id.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct GroupId(Arc<str>);
-
-impl GroupId {
-    /// Takes an id as Omni sent it, with the rule of [`UserId::parse`].
-    #[must_use]
-    pub fn parse(id: &str) -> Option<Self> {
-        UserId::parse(id).map(|_| Self(id.into()))
-    }
-
-    /// The id as Omni spells it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+plain_id! {
+    /// Omni's id of a group. A group that was removed and created again has a new id.
+    GroupId
 }
 
 /// So that a map by id finds one by its text.

@@ -24,6 +24,7 @@ mod observed_roles;
 mod owned;
 mod pause;
 mod place;
+mod plain_id;
 mod policy;
 mod problem;
 mod readings;

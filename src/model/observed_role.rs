@@ -1,33 +1,10 @@
 //! Roles as Omni shows them, and what an assignment changes.
 
+use super::plain_id::plain_id;
 use super::word::word_enum;
 use super::{Escaped, GroupId, RoleName, StandardRole, Text, UserId};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// Declares an id of Omni with the rule of [`UserId::parse`].
-macro_rules! plain_id {
-    ($(#[$meta:meta])* $name:ident) => {
-        $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
-
-        impl $name {
-            /// Takes an id as Omni sent it, with the rule of [`UserId::parse`].
-            #[must_use]
-            pub fn parse(id: &str) -> Option<Self> {
-                UserId::parse(id).map(|_| Self(id.into()))
-            }
-
-            /// The id as Omni spells it.
-            #[must_use]
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-    };
-}
 
 plain_id! {
     /// Omni's id of a connection to a database.

@@ -1,26 +1,13 @@
 //! What users own in Omni and lose when they are removed.
 
-use super::{Escaped, UserId, trim};
+use super::plain_id::plain_id;
+use super::{Escaped, trim};
 use chrono::{DateTime, Utc};
 use std::fmt;
-use std::sync::Arc;
 
-/// Omni's id of a schedule.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ScheduleId(Arc<str>);
-
-impl ScheduleId {
-    /// Takes an id as Omni sent it, with the rule of [`UserId::parse`].
-    #[must_use]
-    pub fn parse(id: &str) -> Option<Self> {
-        UserId::parse(id).map(|_| Self(id.into()))
-    }
-
-    /// The id as Omni spells it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+plain_id! {
+    /// Omni's id of a schedule.
+    ScheduleId
 }
 
 impl fmt::Display for ScheduleId {
