@@ -176,6 +176,12 @@ pub enum ProblemKind {
 }
 
 impl ProblemKind {
+    /// Whether a problem of a row concerns a group, a role or a successor alone, and does not freeze the user.
+    #[must_use]
+    pub fn is_of_part(self) -> bool {
+        matches!(self, Self::Group | Self::Role | Self::Successor)
+    }
+
     /// The name in JSON, which does not change.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -3,7 +3,7 @@
 use super::Prepared;
 use crate::model::{
     Change, Desired, DesiredUser, Email, Escaped, Leaver, MembershipChange, Memory, NamedScope,
-    ObservedUser, Operation, Policy, Problem, ProblemKind, RoleHolder, RoleName, Text, UserMatch,
+    ObservedUser, Operation, Policy, Problem, RoleHolder, RoleName, Text, UserMatch,
 };
 use crate::plan::{ChangeDoc, RoleCatalogue, render};
 use crate::state::{HeldIn, UserState};
@@ -389,13 +389,8 @@ fn present_roles(email: &Email, prepared: &Prepared) -> Vec<PresentRole> {
 fn not_planned(email: &Email, prepared: &Prepared) -> Option<String> {
     let assessment = &prepared.assessment;
     // A problem about a group, a role or a successor concerns only that one.
-    let is_theirs = |problem: &Problem| {
-        problem.email.as_ref() == Some(email)
-            && !matches!(
-                problem.kind,
-                ProblemKind::Group | ProblemKind::Role | ProblemKind::Successor
-            )
-    };
+    let is_theirs =
+        |problem: &Problem| problem.email.as_ref() == Some(email) && !problem.kind.is_of_part();
     if assessment.ambiguous.contains(email) {
         Some("several users in Omni have this email".into())
     } else if assessment.unread.contains(email) {

@@ -197,10 +197,7 @@ pub(super) fn row_outcomes(
     }
     outcomes.not_planned(prepared);
     for problem in &assessment.problems {
-        let is_of_user = !matches!(
-            problem.kind,
-            ProblemKind::NotFound | ProblemKind::Group | ProblemKind::Role | ProblemKind::Successor
-        );
+        let is_of_user = problem.kind != ProblemKind::NotFound && !problem.kind.is_of_part();
         if let Some(email) = problem.email.as_ref().filter(|_| is_of_user) {
             let frozen = (RowOutcome::Frozen, detail(problem));
             outcomes.of_user(email, frozen);
@@ -213,9 +210,7 @@ pub(super) fn row_outcomes(
     }
     let mut outcomes = outcomes.finish();
     for problem in &assessment.problems {
-        if let (Some(email), ProblemKind::Group | ProblemKind::Role | ProblemKind::Successor) =
-            (&problem.email, problem.kind)
-        {
+        if let (Some(email), true) = (&problem.email, problem.kind.is_of_part()) {
             let frozen = (RowOutcome::Unchanged, String::new());
             add_group_problem(outcomes.entry(email.into()).or_insert(frozen), problem);
         }
