@@ -64,14 +64,14 @@ impl HeldChange {
         ChangeKey::recorded(&self.subject, group, role, &self.fields)
     }
 
-    /// The same with the ids that it lacked.
+    /// The same change with the ids that it lacked.
     fn with(mut self, ids: &NewIds) -> Self {
         ids.complete(&mut self.user_id, self.group.as_mut());
         self
     }
 
-    /// Whether a planned change is this one, or sets a subset of its fields to the same values. A removal sets none;
-    /// whether it may delete schedules, [`Self::allows_loss`] says.
+    /// Whether a planned change is this one, or sets a subset of its fields to the same values. A removal sets none,
+    /// and [`Self::allows_loss`] says whether it may delete schedules.
     #[must_use]
     pub fn allows(&self, change: &Change) -> bool {
         self.operation == change.operation()
@@ -110,7 +110,7 @@ pub struct ApprovedChange {
     pub number: u64,
     /// The change as it was shown.
     pub change: HeldChange,
-    /// The ids that it lacks because a plan was to create its user or group, if this program has created that since.
+    /// The ids that the change lacks because its user or group did not exist yet, if this program created them since.
     pub created: NewIds,
 }
 

@@ -40,12 +40,12 @@ pub struct RoleChange {
     pub from: Option<RoleName>,
     /// The new direct role.
     pub to: RoleName,
-    /// Why people should look at it, by what was known when it was planned.
+    /// The risk of the change, as known when it was planned.
     pub risk: Option<RoleRisk>,
 }
 
 impl RoleChange {
-    /// A change with its risk.
+    /// A role change with its risk.
     #[must_use]
     pub fn new(scope: NamedScope, from: Option<RoleName>, to: RoleName, bases: &RoleBases) -> Self {
         let step = RoleStep::between(from.as_ref(), &to, bases);
@@ -181,7 +181,7 @@ impl Assignment {
         RoleRisk::weight(self.role.risk)
     }
 
-    /// Whether the holder may have less access after it.
+    /// Whether the holder may have less access afterwards.
     #[must_use]
     pub fn may_lower(&self) -> bool {
         matches!(self.role.risk, Some(RoleRisk::Lowers | RoleRisk::MayLower))

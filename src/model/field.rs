@@ -6,9 +6,9 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 
-/// A field of a user. Its text form is `display_name`, `active` or the attribute's reference, and for what a removal takes
-/// beside them `schedule:ID`, `group:NAME` or `role:CONNECTION/MODEL`. `attribute:NAME` marks an attribute whose reference
-/// is one of the other forms.
+/// A field of a user, or something that a removal takes from the user. The text form of a field is `display_name`,
+/// `active` or the attribute's reference; the other forms are `schedule:ID`, `group:NAME` and `role:CONNECTION/MODEL`.
+/// `attribute:NAME` marks an attribute whose reference looks like one of the other forms.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
 pub enum Field {
@@ -34,7 +34,7 @@ const GROUP: &str = "group:";
 const ROLE: &str = "role:";
 
 impl Field {
-    /// The field's name in a roster, or the kind of what a removal takes.
+    /// The field's name in a roster, or the word before the colon of the text form.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
@@ -47,7 +47,7 @@ impl Field {
         }
     }
 
-    /// What a removal takes, from its text form.
+    /// Parses the text form of something that a removal takes.
     fn taken(text: &str) -> Option<Self> {
         if let Some(id) = text.strip_prefix(SCHEDULE) {
             ScheduleId::parse(id).map(Self::Schedule)

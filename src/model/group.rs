@@ -164,7 +164,7 @@ pub enum GroupsUnknown {
 }
 
 impl GroupsUnknown {
-    /// What to do about it.
+    /// The remedy, as a clause.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {

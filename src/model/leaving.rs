@@ -7,7 +7,7 @@ use serde::Serialize;
 /// What a row states about a removal, apart from the operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leaving {
-    /// The user who takes over schedules.
+    /// The user who gets the schedules.
     pub successor: Option<Email>,
     /// When the user leaves; `None`: at once. On the heap, because rosters have many rows and few dates.
     pub on: Option<Box<LeaveOn>>,
@@ -67,7 +67,7 @@ impl Leaver {
 pub struct DueLeaver {
     /// The day.
     pub date: NaiveDate,
-    /// The start of the run that first found that it has come.
+    /// The start of the run that first recorded that the day has come.
     pub since: RunTime,
 }
 

@@ -219,7 +219,7 @@ impl Observed {
         user.attributes = known.map(|known| self.interner.share(known));
     }
 
-    /// Takes in what users own, by id.
+    /// Adds what users own, by id.
     pub(crate) fn note_owned(&mut self, mut owned: HashMap<UserId, Owned>) {
         for found in self.users.values_mut() {
             if let UserMatch::One(user) = found

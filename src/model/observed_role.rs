@@ -225,7 +225,7 @@ pub enum RoleStep {
 }
 
 word_enum! {
-    /// Why an assignment is listed apart, and counts fivefold for the limit of role changes.
+    /// Why an assignment is listed first, and counts fivefold for the limit of role changes.
     pub enum RoleRisk {
         /// The holder gets a less permissive role.
         Lowers = "lowers",

@@ -85,8 +85,8 @@ impl KnownRoles {
         });
     }
 
-    /// Takes in what Omni shows now. What it does not show, as far as the connections and models are known, stays as
-    /// known.
+    /// Replaces the roles that Omni shows by those that it shows now. Other roles stay: Omni never shows them, as far
+    /// as the connections and models are known.
     pub fn was_read(
         &mut self,
         holder: &RoleHolder,
@@ -127,7 +127,7 @@ pub enum RolesUnknown {
 }
 
 impl RolesUnknown {
-    /// What to do about it.
+    /// The remedy, as a clause.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {
@@ -149,7 +149,7 @@ pub enum HolderUnknown {
 }
 
 impl HolderUnknown {
-    /// What to do about it.
+    /// The remedy, as a clause.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         match self {

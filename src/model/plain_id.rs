@@ -1,4 +1,4 @@
-//! Ids of Omni that are no ids of users.
+//! Ids in Omni, other than those of users.
 
 /// Declares an id with the rule of [`UserId::parse`](super::UserId::parse).
 macro_rules! plain_id {

@@ -36,7 +36,7 @@ pub struct Policy {
     pub max_leaves: Limit,
     /// The limit for joins.
     pub max_joins: Limit,
-    /// The limit for assignments of roles. Sensitive ones count fivefold.
+    /// The limit for assignments of roles. Risky ones count fivefold.
     pub max_role_changes: u64,
     /// Groups that are managed although no cell names them.
     pub managed_groups: GroupGlobs,
@@ -44,7 +44,7 @@ pub struct Policy {
     pub create_groups: bool,
     /// What happens to the schedules of removed users.
     pub owned_schedules: OwnedSchedulesPolicy,
-    /// Who gets the schedules of removed users if the roster names no successor.
+    /// The user who gets the schedules of removed users if the roster names no successor.
     pub transfer_to: Option<Email>,
 }
 
@@ -129,7 +129,7 @@ pub enum OwnedSchedulesPolicy {
     Hold,
     /// A successor gets them first.
     Transfer,
-    /// They are shown and lost.
+    /// They are shown, and Omni deletes them.
     Ignore,
 }
 

@@ -121,7 +121,7 @@ pub enum ProblemKind {
     Number,
     /// A role, its subject or its model that can't be used.
     Role,
-    /// A successor that can't be one.
+    /// A successor who can't get schedules.
     Successor,
     /// A group that Omni does not have or show, or a contradiction about a membership.
     Group,

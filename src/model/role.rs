@@ -153,8 +153,8 @@ pub struct DesiredRole {
     pub doubt: Option<Problem>,
 }
 
-/// What a row is about whose role is not known, because the row is invalid or another one contradicts it. A row about
-/// the same in another spelling assigns nothing either.
+/// The subject and scope of a row whose role is unknown, because the row is invalid or another one contradicts it. Rows
+/// that spell the same subject and scope in another way assign nothing either.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnclearRole {
     /// The user or group.
@@ -183,7 +183,7 @@ impl From<&DesiredRole> for UnclearRole {
 pub struct DesiredRoles {
     /// The valid rows in their order, one for each subject, connection and model.
     pub rows: Vec<DesiredRole>,
-    /// What the rows with problems are about.
+    /// The subjects and scopes of rows with problems.
     pub unclear: Vec<UnclearRole>,
     /// All problems of rows. Their roles are not assigned.
     pub bad_rows: Vec<Problem>,

@@ -131,7 +131,7 @@ fn of_owner(shown: Vec<ListedSchedule>, owner: &UserId) -> Result<Vec<OwnedSched
     let owners: HashSet<_> = shown.iter().map(|one| &one.owner).collect();
     let is_own = |shown: &Option<UserId>| shown.as_ref().is_none_or(|id| same_id(id, owner));
     if owners.len() == 1 && !owners.into_iter().all(is_own) {
-        let doubt = "those of one user are shown as another user's";
+        let doubt = "it shows the schedules of one user as those of another";
         return Err(OmniError::UnreliableSchedules { doubt });
     }
     let own = shown.into_iter().filter(|one| is_own(&one.owner));
@@ -158,7 +158,7 @@ fn of_each(all: Vec<ListedSchedule>, owners: &[UserId]) -> Option<HashMap<UserId
     Some(owned.collect())
 }
 
-/// What could be read. Only an error that ends the run is one.
+/// The schedules, or why they can't be read. Only an error that ends the run stays an error.
 fn outcome(read: Result<OwnedSchedules, OmniError>) -> Result<OwnedSchedules, OmniError> {
     match read {
         Err(error) if !error.ends_run() => Ok(OwnedSchedules::Failed(error.redacted())),
@@ -249,8 +249,8 @@ impl Reader {
         }
     }
 
-    /// Whether the owners in a list have the ids of users: one of them is among these users, or is looked up. An answer
-    /// is remembered. The documents call an owner a user and others a membership, and Omni's ids of these differ.
+    /// Whether the owners in a list have the ids of users: one of them is among these users, or is found by a lookup. A
+    /// positive answer is remembered. Omni's documents call an owner a user or a membership, which have different ids.
     async fn shows_users(
         &self,
         all: &[ListedSchedule],
@@ -344,8 +344,8 @@ impl Reader {
     }
 }
 
-/// What these users own, with as few requests as possible. Each of them is in the result. A list that can't be read is
-/// an outcome and no error.
+/// What these users own, with as few requests as possible. Each user is in the result. A list that can't be read is an
+/// outcome and no error.
 ///
 /// # Errors
 /// Errors that end the run.
@@ -374,8 +374,8 @@ pub async fn read_owned(
 }
 
 impl Writer {
-    /// Makes a user the owner of a schedule. It can't be undone by the former owner, and later deliveries have the new
-    /// owner's access.
+    /// Makes a user the owner of a schedule. The former owner can't undo this, and later deliveries have the access of
+    /// the new owner.
     ///
     /// # Errors
     /// [`OmniError::OutcomeUnknown`] if the response was lost: [`Reader::schedules_of`] shows the outcome.

@@ -40,7 +40,7 @@ pub(super) struct ListedRecords<T> {
     pub(super) unreadable: usize,
     /// The number of entries in the whole list, if Omni says so.
     pub(super) total: Option<usize>,
-    /// Whether the pages differ in their total, which says that the list changed meanwhile.
+    /// Whether the pages differ in their total, because the list changed meanwhile.
     pub(super) has_changed: bool,
     /// The cursor of the next page; `None` after the last one.
     pub(super) next: Option<String>,

@@ -160,8 +160,8 @@ impl Assessment {
 }
 
 impl Assessment {
-    /// The numbers of the approved changes that an accepted roster no longer asks for. What can't be read may ask for a
-    /// change: then the approval stays.
+    /// The numbers of the approved changes that an accepted roster no longer asks for. An approval stays if unreadable
+    /// input may ask for its change.
     #[must_use]
     pub fn no_longer_asked_for(&self, desired: &Desired, memory: &Memory) -> Vec<u64> {
         if memory.approved.is_empty() {
@@ -242,7 +242,7 @@ fn verdict_warnings(
     warnings.chain(not_sent_warnings(verdict, memory))
 }
 
-/// Names the removals that Omni does not allow to be checked.
+/// Names the users to be removed whose schedules Omni does not show.
 fn schedules_warning(verdict: &Verdict) -> Option<String> {
     let is_unchecked = |user: &&Arc<ObservedUser>| {
         let owned = user.owned.as_deref();

@@ -51,7 +51,7 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// Groups of which no member may leave without approval, because they become managed, or were renamed.
     pub first_contact: HashSet<GroupId>,
-    /// Who gets the schedules of the users to be removed, if the policy asks for it.
+    /// The successors of the users to be removed, if the policy asks for them.
     pub successors: Successors,
     /// Updates to the records of groups once the roster is accepted, before it is known which leaves are held.
     pub groups: GroupUpdate,

@@ -97,7 +97,7 @@ fn unknown(name: &GroupName, near: Option<&str>, former: &FormerNames) -> Resolv
     Resolved::Unusable(message, remedy)
 }
 
-/// The same if the policy creates groups, unless the name is probably misspelt.
+/// A name that Omni does not have, if the policy creates groups. One that is probably misspelt is not created.
 fn unknown_or_new(name: &GroupName, near: Option<&str>, new: &NewNames) -> Resolved {
     let (near, others) = match (near, new.get(name)) {
         (None, Ok(group)) => return Resolved::Group(group),

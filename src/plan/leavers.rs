@@ -1,14 +1,14 @@
 //! Users whose rows have a day of leaving: what these rows state today.
 //!
-//! Before that day a row upserts its user. From that day on it removes the user, once a second run agrees that is at
-//! least an hour later by the clock of recorded runs: the wall clock of one run may be wrong.
+//! Before that day a row upserts its user. From that day on it removes the user, once a second run agrees, at least an
+//! hour later by the clock of recorded runs: the wall clock of one run may be wrong.
 
 use crate::model::{
     Desired, DesiredUser, DueUpdate, Email, Entry, LeaveState, Leaver, Memory, Operation,
 };
 use chrono::{Days, NaiveDate, TimeDelta};
 
-/// The minimum time between the run that first finds a day come, and the one that removes the user.
+/// The minimum time between the run that first records that a day has come, and the run that removes the user.
 const AGREES_AFTER: TimeDelta = TimeDelta::hours(1);
 /// Users who leave within this time are listed.
 const LISTED: Days = Days::new(14);
@@ -112,7 +112,7 @@ pub(super) fn warning(waiting: &[Email], is_source: bool, memory: &Memory) -> Op
         )
     } else if memory.clock_step.is_some() {
         Some(
-            "leave_on: the clock of this run is in doubt, so it removes no user whose day has come",
+            "leave_on: the clock of this run may be wrong, so it removes no user whose day has come",
         )
     } else {
         None

@@ -26,12 +26,12 @@ pub(super) fn near<'n>(
 /// The groups that a roster creates if the policy allows it.
 #[derive(Default)]
 pub(super) struct NewNames {
-    /// By folded name: the group, and the nearest name of another new one if one is near.
+    /// By folded name: the group, and the nearest name of another new group if one is near.
     groups: BTreeMap<String, (GroupRef, Option<GroupName>)>,
 }
 
 impl NewNames {
-    /// Those of these names that Omni does not have.
+    /// Takes those of these names that Omni does not have.
     pub(super) fn new<'n>(
         named: impl Iterator<Item = &'n GroupName>,
         groups: &NameIndex<&ObservedGroup>,
@@ -98,9 +98,9 @@ fn nearest_of_each<'n>(names: &BTreeMap<String, &'n GroupName>) -> Vec<Option<&'
 
 /// Why Omni does not have the name of a managed group any more.
 pub(super) enum FormerName {
-    /// It has this name by now.
+    /// The group has this name now.
     Renamed(Text),
-    /// It is gone.
+    /// The group is gone.
     Deleted,
 }
 

@@ -200,9 +200,9 @@ fn roles_by_change(intent: &ChangeIntent, outcome: ChangeOutcome) -> RoleUpdate 
     update
 }
 
-/// What the need for a new group does. If the roster is the one of `source.path`, the group becomes managed if a cell
-/// states one of the memberships, also if the next roster no longer names it. Members of a group that this program
-/// created may leave within the limits.
+/// The update for a group that these changes need and that is in Omni now. If the roster is the one of `source.path`,
+/// the group becomes managed if a cell states one of the memberships, also if the next roster no longer names it.
+/// Members of a group that this program created may leave within the limits.
 #[must_use]
 pub(crate) fn by_new_group(
     id: &GroupId,

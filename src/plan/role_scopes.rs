@@ -104,7 +104,7 @@ impl RoleCatalogue {
         (connection, model)
     }
 
-    /// The rows of a file with the ids that they mean. A row about the same as one whose role is not known is skipped.
+    /// The rows of a file with the ids that they mean. A row with the subject and scope of an unclear one is skipped.
     #[must_use]
     pub fn resolve(&self, desired: &DesiredRoles) -> ScopedRoles {
         let unclear = desired.unclear.iter().filter_map(|row| {

@@ -105,12 +105,12 @@ struct PlannedRoles {
     lints: Vec<Problem>,
     /// Users and groups whose present roles are not known yet.
     unread: BTreeSet<Subject>,
-    /// The same for other reasons, which are problems.
+    /// Users and groups whose roles can't be compared because of a problem.
     undecided: Vec<Subject>,
 }
 
 impl PlannedRoles {
-    /// A row that can't be compared, because of this problem.
+    /// Adds a row that can't be compared, because of this problem.
     fn undecided(&mut self, row: &DesiredRole, problem: Problem) {
         self.undecided.push(row.subject.clone());
         self.problems.push(problem);

@@ -1,4 +1,4 @@
-//! The successors of users who are to be removed: who gets their schedules (`policy.owned_schedules = "transfer"`).
+//! The successors of users to be removed, who get their schedules (`policy.owned_schedules = "transfer"`).
 
 use super::Plan;
 use crate::model::{
@@ -13,12 +13,12 @@ use std::sync::Arc;
 pub struct Successor {
     /// The user.
     pub user: Arc<ObservedUser>,
-    /// What of the access of the two users differs, or is not known.
+    /// The parts of the two users' access that differ or are unknown.
     pub differences: Vec<String>,
 }
 
-/// The successors by the users to be removed, or why they can't be. A user without one has none in the roster and in
-/// `policy.transfer_to`.
+/// The successor of each user to be removed, or why there can't be one. A user without an entry has no successor in the
+/// roster or in `policy.transfer_to`.
 pub type Successors = HashMap<UserId, Result<Successor, String>>;
 
 /// The address of the successor of a user: the one in the row, or `policy.transfer_to`.
@@ -62,7 +62,7 @@ pub(super) fn plan(
         };
         let is_named = leaving(desired, &owner.email).is_some_and(|row| row.successor.is_some());
         let found = finder.find(email);
-        // Whether a user without schedules has a successor who was not looked up does not matter.
+        // Successors are looked up only for users with schedules.
         let is_known = observed.shows_everybody() || !owner.schedules().is_empty();
         if let (Err(why), true) = (&found, is_named && is_known) {
             problems.extend(problem(change, why));
@@ -123,7 +123,7 @@ fn problem(change: &Change, why: &str) -> Option<Problem> {
     })
 }
 
-/// What of the access of two users differs, or is not known.
+/// The parts of two users' access that differ or are unknown.
 fn differences(
     owner: &ObservedUser,
     successor: &ObservedUser,

@@ -1,4 +1,4 @@
-//! Approved changes that are not planned, though the roster may still ask for them.
+//! Approved changes that are not planned, although the roster may still ask for them.
 
 use super::Blocked;
 use crate::model::{
@@ -25,7 +25,7 @@ impl Undecided {
     }
 }
 
-/// Tells apart the approved changes that the roster may still ask for, although they are not planned.
+/// Finds the approved changes that are not planned, although the roster may still ask for them.
 pub(super) struct MayBeAskedFor<'a> {
     desired: &'a Desired,
     undecided: &'a Undecided,

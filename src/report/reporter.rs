@@ -63,7 +63,7 @@ impl Reporter {
         Ok(())
     }
 
-    /// Lets the next run report on the content again.
+    /// Makes the next run report on the same content again.
     pub fn repeat(&self) {
         *lock(&self.last) = None;
     }

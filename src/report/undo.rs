@@ -56,7 +56,7 @@ pub fn undo(
         let operations = applied.iter().map(|change| change.intent.operation);
         operations.filter(|operation| is_it(*operation)).count()
     };
-    // What removals took beside the user.
+    // What removals took besides the user.
     let taken = |is_it: fn(&Field) -> bool| {
         let fields = applied.iter().flat_map(|change| &change.intent.fields);
         fields.filter(|one| is_it(&one.field)).count()

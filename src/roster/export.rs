@@ -284,7 +284,7 @@ fn names_by_user<'a>(
     by_user
 }
 
-/// Why a file can't state a name letter for letter, by what is read of it.
+/// Why a file can't state a name exactly: `read` is the name as it would be read from the file.
 pub(crate) fn why_unwritable<E: fmt::Display>(name: &str, read: Result<&str, E>) -> Option<String> {
     match read {
         Ok(read) if read == name => None,

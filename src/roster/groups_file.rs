@@ -1,8 +1,8 @@
 //! `source.groups`: single memberships, one a row.
 //!
-//! - A row with a problem changes nothing, and freezes all that it may be about: its membership, all memberships of its
-//!   user if its group can't be read, and those of the users that its address probably means. If no address can be made
-//!   out, it may be about any user, so no user leaves a group.
+//! - A row with a problem changes nothing, and freezes every membership that it may be about: its own, all memberships
+//!   of its user if its group can't be read, and those of the users that its address probably means. If the row has no
+//!   readable address, it may be about any user, so no user leaves a group.
 //! - Rows of one membership with opposite ops are all invalid.
 //! - A file that can't be read, is rejected or has no rows takes no user out of a group, and stops nothing else.
 

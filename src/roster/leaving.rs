@@ -43,7 +43,7 @@ pub(super) fn date(cell: &str) -> Result<NaiveDate, Issue> {
 pub(super) fn date_of_upsert(_: &str) -> Result<NaiveDate, Issue> {
     Err(issue(
         "a user with the op upsert does not leave".into(),
-        "write delete or deactivate as op: before this day the row still upserts its user; or clear the cell",
+        "write delete or deactivate as op (until that day, the row upserts its user), or clear the cell",
     ))
 }
 

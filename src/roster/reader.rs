@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::settings::{Environment, load};
 
-    /// No test can make a file system hang. This is what follows if reading the roster with these files has timed out.
+    /// No test can make a file system hang, so this one starts after reading the roster with these files has timed out.
     #[tokio::test]
     async fn a_hanging_file_is_a_problem() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -163,7 +163,7 @@ mod tests {
         };
         let alone = read(with(groups.clone(), None)).await;
         assert_eq!(alone, (problem("groups.csv"), None, 1));
-        // The first one that the others can be read without is the cause.
+        // The cause is the first file without which the others can be read.
         let both = read(with(groups, roles)).await;
         assert_eq!(both, (problem("roles.csv"), None, 1));
         assert!(

@@ -305,7 +305,7 @@ fn problem_of(row: &DesiredRole, issue: Issue) -> Problem {
     }
 }
 
-/// The lint on a valid row about the same as one whose role is not known.
+/// The lint on a valid row with the subject and scope of an unclear one.
 pub(crate) fn skipped_role(row: &DesiredRole, reason: &Location) -> Problem {
     problem_of(row, skipped(reason))
 }

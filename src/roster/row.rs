@@ -196,7 +196,7 @@ impl<'a> RowReader<'a> {
         Some(DesiredUser::Upsert(spec))
     }
 
-    /// How a user leaves. The cells of attributes count only until a date; without one they can't be wrong.
+    /// How a user leaves. The cells of attributes count only until the date; without a date they are not read.
     fn leaving(&mut self, cells: &StringRecord, line: u64, bad: &mut BadRow) -> Option<Leaving> {
         let Columns {
             successor,

@@ -78,7 +78,7 @@ pub(super) struct Table<T, const N: usize> {
     pub(super) rows: Vec<T>,
     /// All problems of rows.
     pub(super) bad_rows: Vec<Problem>,
-    /// All addresses in rows whose cells can't be told apart.
+    /// All addresses in rows whose cells can't be assigned to columns.
     pub(super) emails: Vec<(Email, Location)>,
     /// The number of such rows that may be about any user.
     pub(super) unnamed: u64,
@@ -222,7 +222,7 @@ fn parse<T, const N: usize>(
 }
 
 impl<T, const N: usize> Table<T, N> {
-    /// Adds a row whose cells can't be told apart. A row that has swallowed others may be about any user.
+    /// Adds a row whose cells can't be assigned to columns. A row that has swallowed others may be about any user.
     fn add_malformed(&mut self, record: &StringRecord, delimiter: u8, problem: Problem) {
         let emails = record.iter();
         let emails = emails.flat_map(|cell| address::all_in(cell, delimiter));

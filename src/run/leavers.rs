@@ -1,5 +1,5 @@
-//! Reads what is missing to decide about the removals that pass the other limits: the fields of the users, what they
-//! own, and who gets it. A run without such removals sends no request for it.
+//! Reads what the guard needs for removals that pass the other limits: the fields of the users, their schedules and
+//! personal tokens, and the successors. A run without such removals sends no such request.
 
 use super::Prepared;
 use super::cache::ObservationCache;
@@ -22,7 +22,7 @@ pub(super) enum Missing {
     Owned(Vec<UserId>),
     /// Whether successors exist.
     Successors(Vec<Email>),
-    /// The groups, which are a part of the access of owners and successors.
+    /// The groups, because access depends on them.
     Groups,
 }
 
@@ -36,8 +36,8 @@ impl Prepared {
 }
 
 impl Missing {
-    /// What a plan lacks; `None` if nothing. What users own is read again if it was read before `oldest`, and if that
-    /// failed before `started`.
+    /// What a plan lacks; `None` if it lacks nothing. What users own is read again if it was read before `oldest`, or
+    /// if reading it failed before `started`.
     pub(super) fn of(
         prepared: &Prepared,
         policy: &Policy,
@@ -94,7 +94,7 @@ impl Missing {
         (groups == Some(&GroupsUnknown::NotRead)).then_some(Self::Groups)
     }
 
-    /// Reads it.
+    /// Reads the missing part into the cache.
     pub(super) async fn read(
         self,
         cache: &mut ObservationCache,

@@ -173,7 +173,7 @@ impl Observer {
         }
     }
 
-    /// Plans, with what earlier runs left behind. What users own is read if their removal passes the other limits.
+    /// Plans, with what earlier runs recorded. What users own is read if their removal passes the other limits.
     pub(super) async fn assess(
         &self,
         snapshot: Snapshot,

@@ -143,8 +143,8 @@ impl Reconciler {
     }
 
     /// What to observe again if a plan from a cached observation may be wrong: the users to be changed if the
-    /// observation is older than `observe.max_age`, else all users if one may have a new address. Users whose memberships
-    /// or roles change are always read again: the response does not show whose access was changed.
+    /// observation is older than `observe.max_age`, else all users if one may have a new address. Users whose
+    /// memberships or roles change are always read again: the response does not show whose access was changed.
     fn in_doubt(&self, run: &Run, prepared: Prepared) -> Result<Prepared, Box<CachedObservation>> {
         let is_outdated = self.is_outdated(&prepared.cache);
         let has_renames = prepared.assessment.has_renames && prepared.cache.is_cached();

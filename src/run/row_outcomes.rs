@@ -219,7 +219,7 @@ pub(super) fn row_outcomes(
     outcomes
 }
 
-/// Adds the day on which a user leaves.
+/// Adds the day of leaving to the outcomes of users who leave later.
 fn add_leavers(outcomes: &mut RowOutcomes, desired: &Desired) {
     for leaver in desired.upcoming_leavers() {
         let unchanged = (RowOutcome::Unchanged, String::new());

@@ -63,7 +63,7 @@ pub struct Options {
     pub sample_schedules: usize,
     /// Whether schedules can be listed and transferred.
     pub schedules: Endpoint,
-    /// What the list of schedules knows of owners.
+    /// What the list of schedules shows of owners.
     pub schedule_owners: ScheduleOwners,
     /// Whether personal tokens can be listed.
     pub personal_tokens: Endpoint,
@@ -278,19 +278,19 @@ pub enum Origins {
     Document,
 }
 
-/// Whether an endpoint answers. A key may lack the right, and an older Omni does not have it.
+/// Whether the mock server has an endpoint. A key may lack the right, and an older Omni may lack the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Endpoint {
-    /// It does.
+    /// The endpoint answers.
     #[default]
     Served,
-    /// 403.
+    /// 403: the key lacks the right.
     Forbidden,
-    /// 404.
+    /// 404: there is no such endpoint.
     Missing,
 }
 
-/// What the list of schedules knows of owners. Omni's older pages show no `ownerId` in an entry.
+/// What the list of schedules shows of owners. Omni's older pages show no `ownerId` in an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum ScheduleOwners {
     /// Each entry has its owner, and the list can be filtered by owner.

@@ -8,7 +8,8 @@ use super::user::Id;
 use super::world::Change;
 
 impl Org {
-    /// Adds a schedule of a user, with this number of recipients by email or another destination, and returns its id.
+    /// Adds a schedule of a user and returns its id. It has this number of email recipients; `None` is another
+    /// destination.
     ///
     /// # Panics
     /// If there is no such user.
@@ -30,7 +31,7 @@ impl Org {
         schedules.remove(at.expect("the sandbox has no such schedule"));
     }
 
-    /// Lets a user not see the content of a schedule, so that it can't be transferred to this user.
+    /// Hides the content of a schedule from a user, so that it can't be transferred to this user.
     ///
     /// # Panics
     /// If there is no such schedule or user.
@@ -43,7 +44,7 @@ impl Org {
         found.hidden_from.insert(user);
     }
 
-    /// Transfers a schedule, as somebody else does.
+    /// Transfers a schedule, as another client does.
     ///
     /// # Panics
     /// If there is no such schedule or user.
@@ -91,7 +92,7 @@ impl Org {
         id.to_string()
     }
 
-    /// The schedules in order of creation: id, name, and email of the owner.
+    /// The schedules in order of creation: id, name, and the owner's email.
     #[must_use]
     pub fn schedules(&self) -> Vec<(String, String, String)> {
         let world = &self.lock().world;
@@ -101,7 +102,7 @@ impl Org {
             .collect()
     }
 
-    /// The schedules that were deleted with their owners: id, name, and email of the owner.
+    /// The schedules that were deleted with their owners: id, name, and the owner's email.
     #[must_use]
     pub fn lost_schedules(&self) -> Vec<(String, String, String)> {
         let lost = &self.lock().world.owned.lost;

@@ -17,7 +17,7 @@ use super::write::{only, required};
 
 const TOKEN_TYPES: [&str; 3] = ["organization", "personal", "mcp"];
 
-/// A page of schedules by name, of all owners or of one. The cursor is the number of the page.
+/// A page of schedules, of all owners or of one, by name in descending order. The cursor is the number of the page.
 pub(super) fn schedules(world: &World, call: &Call) -> Result<Reply, Refusal> {
     served(world.schedules, "schedules")?;
     only_parameters(call, &["ownerId", "pageSize", "cursor"])?;

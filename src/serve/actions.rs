@@ -62,8 +62,8 @@ impl AppState {
         Ok(was_paused)
     }
 
-    /// Approves held changes of a run, or those of one user or group, by the rules of the `approve` command. The daemon watches
-    /// the state database for approvals, so each one starts one run, whatever process recorded it.
+    /// Approves held changes of a run, or those of one user or group, by the rules of the `approve` command. The daemon
+    /// watches the state database for approvals, so each one starts one run, whatever process recorded it.
     pub(super) async fn approve(
         &self,
         run: RunNumber,

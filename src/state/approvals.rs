@@ -343,7 +343,7 @@ pub(super) fn approvals(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result
             },
         })
     };
-    // The user or group that a change lacks is created by the run that held the change, or by a later one.
+    // The user or group whose id a change lacks is created by the run that held the change, or by a later one.
     db.prepare_cached(
         "SELECT number, operation, email, user_id, group_id, group_name, role, fields,
             CASE WHEN user_id IS NULL AND operation <> 'create' AND email_key <> '' THEN (

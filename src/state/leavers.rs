@@ -1,5 +1,5 @@
-//! Users whose day of leaving has come, and since when. Which users these are is decided in
-//! [`due_update`](crate::plan::due_update).
+//! Users whose day of leaving has come, with the start of the run that first recorded it.
+//! [`due_update`](crate::plan::due_update) decides which users these are.
 
 use super::runs;
 use super::sql::{Day, keyed_email};

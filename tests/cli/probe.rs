@@ -208,7 +208,7 @@ async fn check_names_what_a_broken_probe_left() {
     assert!(
         ended.err.contains(
             "an interrupted probe may have left the user probe@x.co in Omni, and the group Probe 7f; the next \
-             `check --probe EMAIL` deletes what it finds of them"
+             `check --probe EMAIL` deletes them"
         ),
         "{}",
         ended.err

@@ -185,7 +185,7 @@ async fn check_names_the_nearest_connection_model_and_group() {
     assert!(check.err.contains("roles.csv:3:"), "{}", check.err);
 }
 
-/// Approvals show which roles fall, and which grant much: these come first.
+/// Held assignments that lower a role or grant much are marked, and listed first.
 #[tokio::test(flavor = "multi_thread")]
 async fn held_roles_are_marked_and_sorted() {
     let world = world().await;

@@ -59,7 +59,7 @@ fn observed(emails: &[&str]) -> Observed {
     Observed::new(emails.iter().map(user).collect::<Vec<_>>(), 0)
 }
 
-/// The memory of a run on this day, to which the day of leaving was due since this many minutes.
+/// The memory of a run on this day. `due` is a recorded day of leaving, and how many minutes ago a run recorded it.
 fn memory(today: &str, due: Option<(&str, i64)>) -> Memory {
     let mut memory = Memory::empty(Utc::now());
     memory.today = day(today);
@@ -134,7 +134,7 @@ fn without_a_day_a_row_removes_at_once() {
     );
 }
 
-/// What was not settled removes nobody.
+/// A row with a day that was not settled removes no user.
 #[test]
 fn an_unsettled_row_changes_nothing() {
     let memory = memory("2027-06-01", Some(("2026-12-24", 600)));
@@ -168,7 +168,7 @@ fn assess(csv: &str, memory: &Memory) -> (Desired, Assessment) {
 }
 
 #[test]
-fn plans_list_who_leaves_soon() {
+fn plans_list_upcoming_leavers() {
     let csv = "op,email,display_name,leave_on\n\
                upsert,ann@x.co,N,\n\
                deactivate,e@x.co,N,2027-01-08\n\
@@ -233,7 +233,7 @@ fn plans_list_who_leaves_soon() {
 }
 
 #[test]
-fn a_doubtful_wait_is_explained() {
+fn warnings_explain_why_a_wait_continues() {
     let warnings = |csv: &str, memory: &Memory, is_source| {
         let mut desired = read(csv);
         desired.is_source = is_source;
@@ -258,7 +258,7 @@ fn a_doubtful_wait_is_explained() {
         clock_step: clock.step(waits.now),
         ..waits
     };
-    assert_snapshot!(warnings(LEAVES, &stepped, true), @"leave_on: the clock of this run is in doubt, so it removes no user whose day has come");
+    assert_snapshot!(warnings(LEAVES, &stepped, true), @"leave_on: the clock of this run may be wrong, so it removes no user whose day has come");
 }
 
 /// The rosters of a random history: without Zoe's row, with one of two days, and with an upsert.
@@ -280,7 +280,7 @@ static ROSTERS: LazyLock<Vec<(Option<NaiveDate>, Desired)>> = LazyLock::new(|| {
 
 #[derive(Clone, Debug)]
 struct Step {
-    /// Since the run before, by the wall clock.
+    /// The time since the run before, by the wall clock.
     minutes: i64,
     roster: usize,
     is_accepted: bool,
@@ -301,7 +301,7 @@ fn step() -> impl Strategy<Value = Step> {
     })
 }
 
-/// A run of the past, as the rule sees it.
+/// An earlier run, as the rule sees it.
 struct Past {
     time: RunTime,
     due: Option<NaiveDate>,
@@ -309,7 +309,7 @@ struct Past {
     is_stepped: bool,
 }
 
-/// Whether an accepted run at least an hour ago found this day come, and each accepted one since.
+/// Whether an accepted run at least an hour ago found that this day had come, and so did each accepted run since.
 fn is_agreed(past: &[Past], date: NaiveDate, now: RunTime) -> bool {
     let accepted = past.iter().rev().filter(|run| run.is_accepted);
     let mut since = accepted.take_while(|run| run.due == Some(date));

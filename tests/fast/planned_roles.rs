@@ -321,7 +321,7 @@ proptest! {
         prop_assert_eq!(assessed.unread_roles.len(), (0..HOLDERS.len()).filter(is_unread).count());
     }
 
-    /// What can't be read takes and grants nothing: the file, the connections, or the groups.
+    /// If the file, the connections or the groups can't be read, no role is assigned.
     #[test]
     fn unreadable_input_assigns_nothing(case in case(), what in 0..3) {
         let mut desired = case.desired();
@@ -343,7 +343,7 @@ proptest! {
         prop_assert_eq!(roles_in(assessed.verdict.all()).count(), expected);
     }
 
-    /// Planning again after a run finds what is protected or waits, and nothing else.
+    /// Planning again after a run yields only assignments that are protected or wait.
     #[test]
     fn applied_roles_converge(case in case()) {
         let case = Case { limit: u64::MAX, ..case };
@@ -384,7 +384,7 @@ proptest! {
         }
     }
 
-    /// All assignments are held, or their weights are within the limit. Each sensitive one counts as five.
+    /// All assignments are held, or their weights are within the limit. Each risky one counts as five.
     #[test]
     fn role_changes_stay_within_the_limit(case in case()) {
         let assessed = case.assess();

@@ -20,7 +20,7 @@ struct Leaver {
     deactivated: bool,
     /// Whether the removal is approved, with this many of the schedules.
     approved: Option<usize>,
-    /// Whether there is a successor; with equal access, with other access, or one that can't be used.
+    /// The successor, if there is one: with equal access (`true`) or other access, or one that can't be used.
     successor: Option<Result<bool, ()>>,
 }
 

@@ -1,4 +1,4 @@
-//! What users own before they are removed: the real client against the mock server.
+//! Removals of users who own schedules or personal tokens: the real client against the mock server.
 
 use crate::support::{World, assert_converged, command, on, outcomes_of};
 use omni_user_sync::model::{ChangeOutcome, Field, GuardRule, RunRef};
@@ -252,7 +252,7 @@ async fn a_lost_transfer_is_read_back() {
 }
 
 #[tokio::test]
-async fn a_key_without_the_right_goes_on() {
+async fn a_key_without_the_right_removes_users() {
     let options = Options {
         schedules: Endpoint::Forbidden,
         ..Options::with_full_lists()
@@ -299,7 +299,7 @@ async fn unreadable_schedules_keep_the_user() {
 }
 
 #[tokio::test]
-async fn the_look_takes_few_requests() {
+async fn reading_schedules_takes_few_requests() {
     let world = world().await;
     assert_converged(&world.run().await);
     assert_eq!(take_owned_requests(&world), [""; 0]);
@@ -316,7 +316,7 @@ async fn the_look_takes_few_requests() {
 }
 
 #[tokio::test]
-async fn plan_names_what_a_removal_takes() {
+async fn plan_shows_what_a_leaver_owns() {
     let world = world().await;
     world
         .org()
@@ -334,7 +334,7 @@ async fn plan_names_what_a_removal_takes() {
 }
 
 #[tokio::test]
-async fn check_says_that_schedules_are_hidden() {
+async fn check_warns_of_hidden_schedules() {
     for (schedules, is_shown) in [(Endpoint::Served, true), (Endpoint::Missing, false)] {
         let options = Options {
             schedules,
@@ -348,7 +348,7 @@ async fn check_says_that_schedules_are_hidden() {
     }
 }
 
-/// Undo makes the user again, with groups, and names what can't come back.
+/// Undo creates the user again, with groups, and names what it can't restore.
 #[tokio::test]
 async fn undo_restores_a_leaver_with_groups() {
     let world = world().await.set("policy.owned_schedules", "ignore");

@@ -101,7 +101,7 @@ async fn changed_rows_cost_one_request_each() {
     assert_eq!(
         world.take_requests(),
         (24, 17),
-        "each deletion reads its user first, and two requests read what these own"
+        "each deletion reads its user first, and two requests read their schedules and tokens"
     );
     assert_eq!(outcome.users(), Some(1000), "its own writes are in it");
 
@@ -135,7 +135,7 @@ async fn five_of_each_change_cost_few_requests() {
     }
     world.roster(&text);
     assert_converged(&started_by(Trigger::File, &reconciler).await);
-    // Each deletion reads its user first, and two requests read what these own.
+    // Each deletion reads its user first, and two requests read their schedules and tokens.
     assert_eq!(world.take_requests(), (22, 15));
 }
 

@@ -46,7 +46,7 @@ async fn converges_and_then_has_nothing_to_do() {
     );
     assert_eq!(world.attribute("stranger@x.co", "tier"), json!("gold"));
     assert!(world.org().user("bob@x.co").is_none());
-    // Two read what the user to be removed owns.
+    // Two requests read the schedules and tokens of the user to be removed.
     assert_eq!(outcome.requests, 2 + 3 + 2);
 
     let writes = world.writes().len();

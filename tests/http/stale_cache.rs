@@ -41,7 +41,7 @@ async fn stale_cached_users_are_corrected() {
          upsert,eve@x.co,Eve,x\nupsert,gus@x.co,Gus,x\n{same}"
     ));
     let outcome = started_by(Trigger::File, &reconciler).await;
-    // What the new dan owns was not read.
+    // The schedules of the new dan were not read.
     let failed = outcome
         .changes
         .iter()
@@ -153,7 +153,7 @@ async fn an_old_email_removes_no_renamed_user() {
 
 /// Two users have swapped their addresses since Omni was read.
 #[tokio::test]
-async fn access_goes_to_the_present_owner_of_an_address() {
+async fn access_goes_to_the_present_address_owner() {
     let world = World::with(Options::with_full_lists()).await;
     let at = |name| world.roster_path().with_file_name(name);
     let (groups, roles) = (at("groups.csv"), at("roles.csv"));

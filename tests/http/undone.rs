@@ -1,4 +1,4 @@
-//! Changes that something else undoes: after three runs running, they go to quarantine.
+//! Changes that something else undoes: after three consecutive runs, they go to quarantine.
 
 use crate::support::{World, assert_converged};
 use omni_user_sync::model::Operation;

@@ -16,10 +16,10 @@ use omni_user_sync::sandbox::Changed;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The number that a sensitive assignment counts for.
-const SENSITIVE: u64 = 5;
+/// The number that a risky assignment counts for.
+const RISKY: u64 = 5;
 
-/// The assignments, with what they are judged by.
+/// The assignments, and the values that they are checked against.
 struct Assignments<'a> {
     of: &'a Invariants<'a>,
     /// The changes of users and groups.
@@ -33,7 +33,7 @@ pub(crate) fn weight(from: Option<&str>, to: &str) -> u64 {
     let raises = from.is_none_or(|from| rank(from).is_some() && rank(from) < rank(to));
     match is_plain && raises {
         true => 1,
-        false => SENSITIVE,
+        false => RISKY,
     }
 }
 

@@ -55,14 +55,14 @@ impl Learned {
     }
 }
 
-/// What an interrupted probe may have left in Omni.
+/// The warning about the user and the group that an interrupted probe may have left in Omni.
 fn probe_warning(user: &ProbeUser) -> String {
     let email = &user.email;
     let group = probe::group_name(user);
     let group = group.map_or_else(String::new, |name| format!(", and the group {name}"));
     format!(
         "an interrupted probe may have left the user {email} in Omni{group}; the next `check --probe EMAIL` deletes \
-         what it finds of them"
+         them"
     )
 }
 

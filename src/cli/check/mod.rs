@@ -134,9 +134,9 @@ async fn moved(settings: &Settings, path: &Path) -> Option<String> {
     }
 }
 
-/// What it means that Omni does not show schedules.
-const NO_SCHEDULES: &str = "Omni does not show schedules to this key (403 or 404), so removals are sent without a look at \
-    the schedules that they delete; use an organisation key of an admin";
+/// The warning if Omni does not show schedules.
+const NO_SCHEDULES: &str = "Omni does not show schedules to this key (403 or 404), so removals may delete \
+    schedules that were not shown; use an organisation key of an admin";
 
 /// A connection that works, with all keys.
 pub(super) struct ConnectionCheck {

@@ -57,8 +57,8 @@ pub struct Verdict {
     held: Vec<HeldChanges>,
     protected: Vec<Change>,
     quarantined: Vec<Change>,
-    /// Memberships and roles of users whose own change is held or in quarantine, and roles of new groups of which the
-    /// same is true of all joins.
+    /// Memberships and roles of users whose own change is held or in quarantine, and roles of new groups whose joins
+    /// are all held or in quarantine.
     waiting: Vec<Change>,
     /// The base of the removal limit, if this run listed all users.
     removal_base: Option<usize>,
@@ -118,8 +118,8 @@ impl Verdict {
         &self.quarantined
     }
 
-    /// Memberships and roles that wait for a change of their user, or for a join that creates their group, which is held
-    /// or in quarantine. They are not sent.
+    /// Memberships and roles that are not sent, because the change of their user, or each join that creates their
+    /// group, is held or in quarantine.
     #[must_use]
     pub fn waiting(&self) -> &[Change] {
         &self.waiting
@@ -143,7 +143,7 @@ impl Verdict {
         (has_shrunk(rows, memory).is_some() || has_lost) && !prunes(&self.passed)
     }
 
-    /// The users to be removed, unless one of the limits holds them that come before the look at what users own.
+    /// The users to be removed, without those held by a limit that is evaluated before the schedules are read.
     pub(crate) fn leavers(&self) -> impl Iterator<Item = &Arc<ObservedUser>> {
         let is_last = |rule| matches!(rule, GuardRule::OwnedSchedules | GuardRule::Transfers);
         let held = self.held.iter().filter(move |held| is_last(held.rule));
@@ -151,7 +151,7 @@ impl Verdict {
         self.passed.iter().chain(held).filter_map(Change::removed)
     }
 
-    /// Those of them who own schedules.
+    /// The users to be removed who own schedules.
     pub(crate) fn owners(&self) -> impl Iterator<Item = &Arc<ObservedUser>> {
         let transferred = self.all().filter_map(Change::transfer);
         let transferred = transferred.map(|transfer| &transfer.owner);

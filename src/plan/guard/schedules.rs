@@ -1,8 +1,8 @@
-//! The schedules of users who are to be removed. Omni deletes them with the user, for good.
+//! The schedules of users to be removed. Omni deletes them with the user, for good.
 //!
-//! The other limits go first: what users own is read only for removals that pass them. A removal that would delete
-//! schedules is held, or its schedules go to a successor first. A schedule runs with the access of its owner, so a
-//! transfer to a user with other access is held too.
+//! The other limits are evaluated first: what users own is read only for removals that pass them. A removal that would
+//! delete schedules is held, or its schedules go to a successor first. A schedule runs with the access of its owner, so
+//! a transfer to a user with other access is held too.
 
 use super::{Guard, HeldChanges, Verdict};
 use crate::model::{Action, Change, GuardRule, ObservedUser, OwnedSchedulesPolicy, Transfer};

@@ -178,7 +178,7 @@ impl Worker<'_> {
             },
             (Action::Delete(_) | Action::Deactivate(_), None) => Attempt::gone(),
             (Action::Delete(_) | Action::Deactivate(_), Some(user)) if !change.is_pruning() => {
-                // Neither what this user owns nor an approval is known.
+                // The schedules of this user were not read, and no approval is for this id.
                 let detail = "the user has another id by now; the next run plans again";
                 Attempt::new(ChangeOutcome::Failed, detail).with(Effect::Is(user))
             }

@@ -1,7 +1,7 @@
 //! Sends the changes that passed the guard.
 //!
-//! - **Order**: transfers of schedules, removals, leaves from groups, updates, creations, joins, roles, each with `omni.max_in_flight` at once.
-//!   So if a run is interrupted, access has been revoked before any was granted.
+//! - **Order**: transfers of schedules, removals, leaves from groups, updates, creations, joins, roles, each with
+//!   `omni.max_in_flight` at once. So if a run is interrupted, access has been revoked before any was granted.
 //! - **Errors don't stop other changes.** Only what concerns all of them (a rejected key, too many failures in a row)
 //!   ends the run; changes that were not sent by then are skipped.
 //! - **A run stops between two changes**, never within one.
@@ -52,7 +52,7 @@ pub(super) struct ApplyContext<'a> {
     pub(super) recorder: &'a ChangeRecorder<'a>,
     pub(super) policy: &'a Policy,
     pub(super) max_in_flight: usize,
-    /// How old what users own may be when they are removed.
+    /// The maximum age of what was read of schedules when their owner is removed.
     pub(super) max_age: Duration,
 }
 
@@ -126,7 +126,7 @@ struct Phases<'a, 'w> {
 }
 
 impl Phases<'_, '_> {
-    /// Removes users, except for those who still have a schedule to hand over.
+    /// Removes users, except those with a schedule that was not transferred.
     async fn removals(&self, kept: &Kept) {
         let changes = self.of(Operation::is_removal);
         self.in_lanes(&changes, |change| async {

@@ -1,7 +1,7 @@
 //! Assigns roles, each with one request. An assignment overwrites the present role, so sending one again does no harm.
 //!
-//! - If a response is lost, the roles are read, where Omni shows this one, and the assignment is sent again if the role
-//!   is still the former one: the limits and the protection of users were evaluated for that one.
+//! - If a response is lost, the roles are read, if Omni shows this role. The assignment is sent again if the role is
+//!   still the former one: the limits and the protection of users were evaluated for that one.
 //! - Omni may accept an assignment and not keep it. The roles are read back if the response shows that, or if the same
 //!   assignment was sent in an earlier run.
 //! - A user or group that this run creates gets its roles in this run.

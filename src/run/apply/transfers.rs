@@ -1,7 +1,8 @@
-//! Hands the schedules of users over who are removed in the same run, each with one request.
+//! Transfers the schedules of users who are removed in the same run, each with one request.
 //!
-//! - If a response is lost, the schedules of the owner are read, and the transfer is sent again if it is among them.
-//! - A schedule that the owner no longer has is not lost by the removal, so its transfer is done.
+//! - If a response is lost, the schedules of the owner are read, and the transfer is sent again if the schedule is
+//!   among them.
+//! - The removal does not delete a schedule that the owner no longer has, so its transfer counts as applied.
 //! - If one transfer fails, its owner is not removed.
 
 use super::EndedChange;
@@ -22,7 +23,7 @@ use std::ops::ControlFlow;
 pub(super) struct Kept(HashSet<UserId>);
 
 impl Kept {
-    /// The owners of transfers that did not end well.
+    /// The owners of transfers that were not applied.
     pub(super) fn new(ended: &[EndedChange]) -> Self {
         let failed = ended.iter().filter(|one| {
             one.change.transfer().is_some() && one.applied.outcome != ChangeOutcome::Applied
@@ -42,7 +43,7 @@ impl Kept {
 }
 
 impl Worker<'_> {
-    /// Removes a user, unless a transfer before has failed, or it is not known what the user owns.
+    /// Removes a user, unless a transfer has failed, or the user's schedules are unknown.
     pub(super) async fn remove(&self, change: &Change, kept: &Kept) -> EndedChange {
         if self.has_ended() {
             return Attempt::not_sent().end(change);
@@ -63,19 +64,21 @@ impl Worker<'_> {
         }
     }
 
-    /// Why a removal can't be sent for what the user owns. That is read again if it is too old by now.
+    /// Why the user's schedules prevent a removal. They are read again if the last reading is too old.
     async fn why_unchecked(&self, change: &Change) -> Result<Option<String>, OmniError> {
         let Some(user) = change.removed() else {
             return Ok(None);
         };
         let Some(owned) = user.owned.as_deref() else {
-            return Ok(Some("not removed: its schedules were not read".to_owned()));
+            return Ok(Some(
+                "not removed: the user's schedules were not read".to_owned(),
+            ));
         };
         let is_old = owned.read + self.work.max_age < Utc::now();
         let now = match &owned.schedules {
             OwnedSchedules::Failed(why) => {
                 return Ok(Some(format!(
-                    "not removed: its schedules can't be read: {why}"
+                    "not removed: the user's schedules can't be read: {why}"
                 )));
             }
             OwnedSchedules::Read(_) if is_old => self.reader().schedules_of(&user.id).await?,
@@ -83,7 +86,7 @@ impl Worker<'_> {
         };
         let OwnedSchedules::Read(now) = now else {
             return Ok(Some(
-                "not removed: Omni no longer shows its schedules".to_owned(),
+                "not removed: Omni no longer shows the user's schedules".to_owned(),
             ));
         };
         let is_new = |one: &&OwnedSchedule| user.schedules().iter().all(|known| known.id != one.id);
@@ -94,13 +97,13 @@ impl Worker<'_> {
             .collect();
         Ok((!new.is_empty()).then(|| {
             format!(
-                "not removed: it owns a schedule that was not shown: {}",
+                "not removed: the user owns a schedule that was not shown: {}",
                 new.join(", ")
             )
         }))
     }
 
-    /// Sends a transfer until its outcome is known. What the owner owns is read again before it is used.
+    /// Sends a transfer until its outcome is known. The owner's schedules are read again before they are used.
     pub(super) async fn transfer(&self, change: &Change, transfer: &Transfer) -> Attempt {
         let owner = ObservedUser {
             owned: None,

@@ -359,7 +359,7 @@ impl<'a> Worker<'a> {
                 sent.map(Attempt::distrust_unless_applied)
             }
             Action::Create(spec) => self.create(change, spec, &fields).await,
-            // Memberships are sent by group, roles and transfers apart.
+            // Memberships are sent by group; `assign` and `transfer` send the others.
             Action::Membership(_) | Action::Role(_) | Action::Transfer(_) => {
                 Ok(Attempt::vanished())
             }
@@ -508,7 +508,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Whether Omni does not show what the user to be removed owns.
+/// Whether Omni does not show the schedules of the user to be removed.
 fn is_unchecked(change: &Change) -> bool {
     let owned = change.removed().and_then(|user| user.owned.as_deref());
     owned.is_some_and(|owned| owned.schedules == OwnedSchedules::NotShown)

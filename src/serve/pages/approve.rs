@@ -1,5 +1,5 @@
-//! Approvals on pages: of all changes that a run holds, or of one user or group. Removals take a second step, which the server
-//! requires, so that no single press deletes users.
+//! Approvals on pages: of all changes that a run holds, or of one user or group. Removals take a second step, which the
+//! server requires, so that no single press deletes users.
 
 use super::held::HeldChangeRow;
 use super::{Frame, PageResult, bad_request, not_found};

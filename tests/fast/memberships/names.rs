@@ -49,7 +49,7 @@ fn a_misspelt_row_freezes_the_memberships() {
 }
 
 #[test]
-fn unreadable_rows_let_nobody_leave() {
+fn unreadable_rows_block_all_leaves() {
     let members: Pairs = [(0, 0), (1, 0)].into();
     let mut roster = desired(&[(0, Some(vec![])), (1, Some(vec![])), (2, Some(vec![0]))]);
     let (observed, memory) = (observed(0..3, &members), memory([0], &members));
@@ -144,7 +144,7 @@ fn new_names_near_each_other_are_problems() {
 }
 
 #[test]
-fn former_names_of_groups_say_what_happened() {
+fn former_names_of_groups_are_explained() {
     let managed = |id: &str, name: &str| {
         let group = ManagedGroup {
             name: GroupName::parse(name).expect("a name"),

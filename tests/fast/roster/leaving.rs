@@ -85,14 +85,14 @@ fn invalid_cells_freeze_their_user() {
     bad: users.csv:6:5 (leave_on): expected a date, found '2026-1-5'; write the day as YYYY-MM-DD, such as 2026-12-24
     bad: users.csv:7:5 (leave_on): there is no day '2026-02-30'; correct the date
     bad: users.csv:8:5 (leave_on): expected a date, found '2026-12-24T00:00'; write the day as YYYY-MM-DD, such as 2026-12-24
-    bad: users.csv:9:5 (leave_on): a user with the op upsert does not leave; write delete or deactivate as op: before this day the row still upserts its user; or clear the cell
+    bad: users.csv:9:5 (leave_on): a user with the op upsert does not leave; write delete or deactivate as op (until that day, the row upserts its user), or clear the cell
     bad: users.csv:10:3 (seats): expected a decimal number, found 'many'; write only digits and a decimal point, or leave the cell blank for no value
     bad: users.csv:12:1 (op): unknown op 'leave'; write upsert, delete or deactivate
     ");
     assert_snapshot!(account("email,leave_on\na@x.co,2026-12-24\nb@x.co,\n"), @r#"
     users.csv:3: b@x.co upsert "-"
     frozen: a@x.co (users.csv:2)
-    bad: users.csv:2:2 (leave_on): a user with the op upsert does not leave; write delete or deactivate as op: before this day the row still upserts its user; or clear the cell
+    bad: users.csv:2:2 (leave_on): a user with the op upsert does not leave; write delete or deactivate as op (until that day, the row upserts its user), or clear the cell
     "#);
 }
 
@@ -129,7 +129,7 @@ fn values_until_the_day_are_linted() {
 }
 
 #[test]
-fn rows_of_one_user_agree_in_both() {
+fn rows_of_one_user_must_agree() {
     assert_snapshot!(account(
         "op,email,tier,successor,leave_on\n\
          delete,same@x.co,gold,A@x.co,2026-12-24\n\

@@ -150,7 +150,7 @@ async fn read_while_changing(changing: &[&str]) -> Desired {
     }
 }
 
-/// A program that never stops writing a file beside the roster stops neither the roster nor the other file.
+/// A program that never stops writing a file beside the roster blocks neither the roster nor the other file.
 #[tokio::test(start_paused = true)]
 async fn files_that_keep_changing_are_unreadable() {
     for changing in [

@@ -30,8 +30,8 @@ async fn one_request_per_group_and_direction() {
     for name in &names {
         assert_eq!(members(&world, name), users(8..29));
     }
-    // What was applied is known, so a file event reads only who has the addresses now: one page of users, and the groups
-    // with it. These changes have one direction.
+    // The applied changes are known, so a file event only checks the addresses of the users: one page of users, and the
+    // groups with it. These changes have one direction.
     world.roster(&rows(40, &with(8..40)));
     let outcome = started_by(Trigger::File, &world.reconciler()).await;
     assert_converged(&outcome);

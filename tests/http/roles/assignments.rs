@@ -1,4 +1,4 @@
-//! What is sent, and what becomes of it.
+//! Assignments and their outcomes.
 
 use super::{ROSTER, RoleWorld, details, role};
 use crate::serve::support::until;
@@ -171,7 +171,7 @@ async fn a_lost_assignment_is_read_back() {
     }
 }
 
-/// What was compared with the limits and the protected users is the change of another role.
+/// The limits and the protection of users were evaluated for a change of another role.
 #[tokio::test]
 async fn a_lost_assignment_overwrites_no_third_role() {
     let world = RoleWorld::new().await.set("policy.protect", "ann@x.co");

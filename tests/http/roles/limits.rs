@@ -4,7 +4,7 @@ use super::{RoleWorld, role};
 use crate::support::{assert_converged, outcomes_of};
 use omni_user_sync::model::{GuardRule, RunRef};
 
-/// 20 ordinary assignments pass, or four sensitive ones; of more, all are held until they are approved.
+/// 20 ordinary assignments pass, or four risky ones. If there are more, all are held until they are approved.
 #[tokio::test]
 async fn more_role_changes_than_allowed_are_held() {
     let world = RoleWorld::new().await.set("policy.max_role_changes", "6");

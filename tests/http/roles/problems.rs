@@ -6,7 +6,7 @@ use omni_user_sync::model::{ChangeOutcome, RunRef};
 use omni_user_sync::run::RunOutcome;
 use omni_user_sync::sandbox::{Fault, What, When};
 
-/// The file states all that is known to be meant, and no more.
+/// Rows with unknown or ambiguous names assign nothing. The other rows do.
 #[tokio::test]
 async fn names_that_lead_nowhere_are_problems() {
     let world = RoleWorld::new().await;
@@ -63,7 +63,7 @@ async fn a_misspelt_role_is_linted() {
     );
 }
 
-/// A row that is gone leaves the role as it is, which is said once.
+/// A row that is gone leaves the role as it is, which is reported once.
 #[tokio::test]
 async fn a_row_that_is_gone_changes_nothing() {
     let world = RoleWorld::new().await;

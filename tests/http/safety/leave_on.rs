@@ -1,4 +1,4 @@
-//! Rows with a day of leaving, from run to run.
+//! Rows with a day of leaving, over several runs.
 
 use crate::support::{World, assert_converged, outcomes_of, started_by};
 use chrono::{Days, NaiveDate, TimeDelta, Utc};
@@ -103,7 +103,7 @@ async fn scheduled_runs_remove_and_report_once() {
 }
 
 #[tokio::test]
-async fn before_the_day_the_user_is_kept_up_to_date() {
+async fn before_the_day_the_user_is_updated() {
     let world = world()
         .await
         .set("policy.prune", "all")
@@ -205,7 +205,7 @@ async fn a_clock_a_day_ahead_starts_no_wait() {
     );
 }
 
-/// Where it is always at least a day later than elsewhere.
+/// The time zone in which each day begins first.
 const FIRST: Tz = chrono_tz::Pacific::Kiritimati;
 
 #[tokio::test]
