@@ -57,6 +57,13 @@ impl From<&Change> for HeldChange {
 }
 
 impl HeldChange {
+    /// The names of the schedules that a removal deletes, as far as they were read.
+    #[must_use]
+    pub fn lost_schedules(&self) -> Vec<&str> {
+        let fields = self.fields.iter();
+        fields.filter_map(FieldChange::lost_schedule).collect()
+    }
+
     /// What the change is about.
     #[must_use]
     pub fn key(&self) -> ChangeKey {

@@ -184,6 +184,13 @@ impl FieldChange {
         }
     }
 
+    /// The name of the schedule that a removal deletes; `None` for other fields and for a transfer.
+    #[must_use]
+    pub fn lost_schedule(&self) -> Option<&str> {
+        self.schedule().filter(|_| self.to.is_none())?;
+        Some(self.from.as_ref().map_or("", |name| name.first()))
+    }
+
     /// Whether the change empties a value, or replaces it with a word for nothing.
     #[must_use]
     pub fn is_clear(&self) -> bool {

@@ -76,6 +76,8 @@ impl Prepared {
         let named = self.desired.named();
         let unseen = named.filter(|(email, _)| !self.cache.knows(email)).count();
         let unread = self.unread_removals().len();
+        let leavers = self.assessment.verdict.leavers();
+        let unlooked = leavers.filter(|user| user.owned.is_none()).count();
         let unseen = (unseen > 0).then(|| {
             format!(
                 "{} of the roster {} not in the cache. The preview takes them as new; a run looks them up first.",
@@ -89,6 +91,14 @@ impl Prepared {
                 plural(unread, "user")
             )
         });
-        unseen.into_iter().chain(unread).collect()
+        let unlooked = (unlooked > 0).then(|| {
+            format!(
+                "The schedules of {} to be removed are not known. A run reads them first, and applies \
+                 policy.owned_schedules.",
+                plural(unlooked, "user")
+            )
+        });
+        let notes = [unseen, unread, unlooked];
+        notes.into_iter().flatten().collect()
     }
 }

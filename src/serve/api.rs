@@ -264,12 +264,13 @@ fn user_doc(user: &UserView) -> Value {
     let now = Utc::now();
     let summaries = user_summaries(user, now);
     let mut doc = users::state_doc(&user.state, now);
-    let held = user.held().map(|(run, held, operation)| {
+    let held = user.held().map(|(run, held, change)| {
         json!({
             "run": run.0,
             "rule": held.rule,
             "reason": held.reason,
-            "operation": operation.as_str(),
+            "operation": change.operation.as_str(),
+            "fields": change.fields,
         })
     });
     doc["email"] = json!(user.email);

@@ -2,8 +2,8 @@
 
 use super::state::AppState;
 use crate::model::{
-    ChangeId, ChangeKey, ChangeRecord, Email, HeldChange, HeldRecord, Operation, Pause, Policy,
-    Problem, Quarantined, RunNumber, RunRecord, RunRef,
+    ChangeId, ChangeKey, ChangeRecord, Email, HeldChange, HeldRecord, Pause, Policy, Problem,
+    Quarantined, RunNumber, RunRecord, RunRef,
 };
 use crate::plan::{is_near, nearest_email};
 use crate::run::ProgressReport;
@@ -158,13 +158,13 @@ impl UserView {
         has_state || !self.changes.is_empty()
     }
 
-    /// The held operation on the user, with its run and rule.
-    pub(super) fn held(&self) -> Option<(RunNumber, &HeldRecord, Operation)> {
+    /// The held change of the user, with its run and rule.
+    pub(super) fn held(&self) -> Option<(RunNumber, &HeldRecord, &HeldChange)> {
         let held = self.held.as_ref()?;
         held.held.iter().find_map(|record| {
             let mut changes = record.changes.iter();
-            let user = changes.find(|change| change.subject == self.email)?;
-            Some((held.run, record, user.operation))
+            let change = changes.find(|change| change.subject == self.email)?;
+            Some((held.run, record, change))
         })
     }
 }

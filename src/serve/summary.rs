@@ -248,9 +248,10 @@ pub(super) fn user_summaries(user: &UserView, now: DateTime<Utc>) -> Vec<Summary
     } else if let Some(incompleteness) = user.incompleteness {
         all.push(of_incompleteness(incompleteness));
     }
-    if let Some((run, held, operation)) = user.held() {
+    if let Some((run, held, change)) = user.held() {
         all.push(Summary::warning(format!(
-            "The operation {operation} is {}",
+            "The operation {} is {}",
+            change.operation,
             held.text(run)
         )));
     }

@@ -53,6 +53,8 @@ struct ApprovePage {
     title: String,
     /// `9 to delete`
     counts: String,
+    /// `3 schedules`, if the removals delete some.
+    schedules: Option<String>,
     action: String,
     changes: Vec<HeldChangeRow>,
     more: usize,
@@ -88,11 +90,13 @@ pub(in crate::serve) async fn confirm_approval(
     let path = params.path(run);
     let separator = if params.only.is_some() { '&' } else { '?' };
     let shown = HeldChange::sorted(&changes);
+    let schedules: usize = changes.iter().map(|one| one.lost_schedules().len()).sum();
     Ok(render(&ApprovePage {
         frame: Frame::new("runs", &state, &principal, &uri),
         run: run.0,
         title: format!("{} of run {run}", plural(changes.len(), "change")),
         counts: counted(&Counts::of(changes.iter().map(|change| change.operation))),
+        schedules: (schedules > 0).then(|| plural(schedules, "schedule")),
         action: format!("{path}{separator}confirmed=true"),
         more: shown.len().saturating_sub(MAX_USERS),
         changes: shown

@@ -11,6 +11,9 @@ use chrono::{DateTime, Utc};
 /// Held users that are listed for each rule.
 const MAX_HELD_USERS: usize = 200;
 
+/// Schedules that are named for each user.
+const MAX_SCHEDULES: usize = 100;
+
 /// Held changes, and the forms to approve them.
 #[derive(Debug)]
 pub(super) struct HeldCard {
@@ -44,6 +47,8 @@ pub(super) struct HeldChangeRow {
     pub(super) user: SubjectLink,
     /// The fields, unless the user is removed.
     pub(super) fields: Vec<FieldRow>,
+    /// What a removal deletes with the user: `owns 2 schedules: daily, weekly`.
+    pub(super) owned: Option<String>,
     pub(super) is_approved: bool,
 }
 
@@ -137,7 +142,20 @@ impl HeldChangeRow {
             operation: change.operation.as_str(),
             user: SubjectLink::new(&change.subject, ""),
             fields,
+            owned: owned(change),
             is_approved,
         }
     }
+}
+
+/// `owns 2 schedules: daily, weekly`, if a removal deletes some.
+pub(super) fn owned(removal: &HeldChange) -> Option<String> {
+    let names = removal.lost_schedules();
+    let count = plural(names.len(), "schedule");
+    let shown = &names[..names.len().min(MAX_SCHEDULES)];
+    let more = match names.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!names.is_empty()).then(|| format!("owns {count}: {}{more}", shown.join(", ")))
 }

@@ -1,6 +1,7 @@
 //! The page of a user, from the state database and the last run; on demand also the current state in
 //! the roster and in Omni.
 
+use super::held::owned;
 use super::rows::{ChangeRow, FieldRow, Timestamp};
 use super::{Frame, PageResult, bad_request, state_error};
 use crate::model::{Email, EmailError, ObservedUser, Problem};
@@ -33,6 +34,8 @@ struct UserPage {
     managed: Option<Timestamp>,
     missing: Option<Timestamp>,
     deactivated: Vec<DeactivatedUser>,
+    /// A held removal with what it deletes: `delete: owns 2 schedules: daily, weekly`.
+    held: Option<String>,
     problems: Vec<Problem>,
     changes: Vec<ChangeRow>,
 }
@@ -117,6 +120,9 @@ fn page(frame: Frame, view: UserView, current: Option<Result<CurrentState, Strin
         managed: managed.map(|managed| Timestamp::new(managed.since, now)),
         missing: missing.map(|at| Timestamp::new(at, now)),
         deactivated: deactivated.collect(),
+        held: view
+            .held()
+            .and_then(|(.., change)| Some(format!("{}: {}", change.operation, owned(change)?))),
         changes: changes.collect(),
         problems: view.problems,
     })

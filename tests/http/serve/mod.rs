@@ -7,6 +7,8 @@ mod auth;
 mod downloads;
 #[cfg(feature = "sandbox")]
 mod explain;
+#[cfg(feature = "sandbox")]
+mod leavers;
 mod pages;
 mod pause;
 #[cfg(feature = "sandbox")]

@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use omni_user_sync::metrics::Metrics;
 use omni_user_sync::model::Trigger;
 use omni_user_sync::run::{Reconciler, Stop};
-use omni_user_sync::sandbox::{Options, Sandbox};
+use omni_user_sync::sandbox::{Options, Org, Sandbox};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,6 +64,10 @@ impl World {
         let stop = Stop::default();
         let run = self.reconciler.run(Trigger::Schedule, None, &stop);
         assert!(run.await.number.is_some());
+    }
+
+    pub(super) fn org(&self) -> &Org {
+        self.sandbox.org()
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -168,7 +172,7 @@ async fn preview_equals_the_next_run() {
     );
     assert_eq!(preview["problems"][0]["line"], 5);
     assert_eq!(preview["frozen"], json!(["u3@x.co"]));
-    assert_snapshot!(preview["notes"], @r#"["1 user of the roster is not in the cache. The preview takes them as new; a run looks them up first."]"#);
+    assert_snapshot!(preview["notes"], @r#"["1 user of the roster is not in the cache. The preview takes them as new; a run looks them up first.","The schedules of 1 user to be removed are not known. A run reads them first, and applies policy.owned_schedules."]"#);
 
     world.run().await;
     let run = world.server.get("/api/v1/runs/latest").await.json();
