@@ -5,7 +5,7 @@ use super::held::HeldCard;
 use super::pause::PauseCard;
 use super::rows::{RunRow, SubjectLink, Timestamp};
 use super::{Frame, NoticeParams, notice};
-use crate::model::{Problem, RunRecord, Subject};
+use crate::model::{Problem, RunRecord};
 use crate::plan::render::counted;
 use crate::serve::auth::Principal;
 use crate::serve::queries::{HistoryView, Overview};
@@ -96,7 +96,10 @@ pub(in crate::serve) async fn overview(
         tiles: tiles(&overview),
         held: history.and_then(|history| held(history, now)),
         roster: roster(&overview),
-        leaving: leaving(&overview),
+        leaving: SubjectLink::of_leavers(
+            &overview.findings.leaving,
+            overview.findings.leaving_count,
+        ),
         warnings: warnings(&overview),
         state_error: overview.history.as_ref().err().cloned(),
         chart: Chart::new(runs),
@@ -179,21 +182,6 @@ fn roster(overview: &Overview) -> Option<RosterCard> {
         problems: roster.problems.iter().take(MAX_PROBLEMS).cloned().collect(),
         more: roster.count - roster.problems.len().min(MAX_PROBLEMS),
     })
-}
-
-/// Users who leave within two weeks, up to a limit.
-fn leaving(overview: &Overview) -> Vec<SubjectLink> {
-    let findings = &overview.findings;
-    let shown = findings.leaving.iter().take(MAX_PROBLEMS);
-    let links = shown.map(|leaver| {
-        let note = format!("{}, {}", leaver.operation, leaver.detail());
-        SubjectLink::new(&Subject::from(&leaver.email), note)
-    });
-    let mut links: Vec<_> = links.collect();
-    if let (more @ 1.., Some(last)) = (findings.leaving_count - links.len(), links.last_mut()) {
-        last.note.push_str(&format!(" (and {more} more)"));
-    }
-    links
 }
 
 /// Blocked removals and leaves, and warnings, up to a limit.

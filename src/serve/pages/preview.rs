@@ -1,7 +1,7 @@
 //! What the next run would do, and what a file would do that is sent with the form of this page.
 
 use super::held::HeldChangeRow;
-use super::rows::Timestamp;
+use super::rows::{SubjectLink, Timestamp};
 use super::{Frame, PageResult, bad_request};
 use crate::model::{Change, HeldChange, HeldRecord, Problem};
 use crate::plan::HeldChanges;
@@ -51,6 +51,7 @@ struct PlanCard {
     summary: Vec<String>,
     notes: Vec<String>,
     warnings: Vec<String>,
+    leaving: Vec<SubjectLink>,
     held: Vec<HeldDiff>,
     passed: DiffTable,
 }
@@ -143,7 +144,7 @@ fn page(frame: Frame, file: Option<String>, preview: &Result<Preview, PreviewErr
 impl PlanCard {
     fn new(preview: &Preview) -> Self {
         let view = preview.view();
-        let verdict = &view.assessment.verdict;
+        let (verdict, leaving) = (&view.assessment.verdict, &view.assessment.leaving);
         let mut warnings: Vec<_> = view
             .assessment
             .warnings
@@ -160,6 +161,7 @@ impl PlanCard {
             summary: summary_text(view).lines().map(str::to_owned).collect(),
             notes: preview.prepared.preview_notes(),
             warnings,
+            leaving: SubjectLink::of_leavers(leaving, leaving.len()),
             held: verdict.held().iter().map(HeldDiff::new).collect(),
             passed: DiffTable::new(verdict.passed()),
         }

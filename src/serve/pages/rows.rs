@@ -1,8 +1,8 @@
 //! The contents of lists and tables on pages, formatted so that templates only place them.
 
 use crate::model::{
-    Change, ChangeRecord, Email, FieldChange, GroupRef, Operation, RoleChange, RunEnd, RunRecord,
-    Subject, Value,
+    Change, ChangeRecord, Email, FieldChange, GroupRef, Leaver, Operation, RoleChange, RunEnd,
+    RunRecord, Subject, Value,
 };
 use crate::serve::response::url_encode;
 use crate::serve::summary::Severity;
@@ -209,6 +209,9 @@ impl FieldRow {
     }
 }
 
+/// Users who leave soon that are listed.
+const MAX_LEAVERS: usize = 50;
+
 /// The length of an email from which on it may be broken, in bytes.
 const MAX_UNBROKEN: usize = 32;
 
@@ -232,6 +235,20 @@ impl SubjectLink {
             cell: url_encode(&subject.cell()),
             note: note.into(),
         }
+    }
+
+    /// The first of the users who leave soon, of this many.
+    pub(super) fn of_leavers(leavers: &[Leaver], count: usize) -> Vec<Self> {
+        let shown = leavers.iter().take(MAX_LEAVERS);
+        let links = shown.map(|leaver| {
+            let note = format!("{}, {}", leaver.operation, leaver.detail());
+            Self::new(&Subject::from(&leaver.email), note)
+        });
+        let mut links: Vec<_> = links.collect();
+        if let (more @ 1.., Some(last)) = (count - links.len(), links.last_mut()) {
+            last.note.push_str(&format!(" (and {more} more)"));
+        }
+        links
     }
 
     pub(super) fn is_user(&self) -> bool {

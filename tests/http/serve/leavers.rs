@@ -2,6 +2,7 @@
 
 use super::preview::World;
 use super::support::{Answer, TOKEN};
+use chrono::{TimeDelta, Utc};
 
 /// A request with the admin token.
 async fn ask(world: &World, request: &str) -> Answer {
@@ -78,4 +79,24 @@ async fn a_preview_says_that_schedules_are_unknown() {
     let note = "The schedules of 1 user to be removed are not known. A run reads them first";
     assert!(page.contains(note), "{page}");
     assert_eq!(world.requests(), before);
+}
+
+#[tokio::test]
+async fn a_preview_lists_who_leaves_soon() {
+    let world = World::observed().await;
+    let day = |days| Utc::now().date_naive() + TimeDelta::days(days);
+    let (soon, later) = (day(3), day(30));
+    world.replace_roster(&format!(
+        "op,email,display_name,department,leave_on\nupsert,u1@x.co,User 1,sales,\n\
+         delete,u2@x.co,,,{soon}\ndeactivate,u3@x.co,,,{later}\n"
+    ));
+    let page = world.server.get("/preview").await.body;
+    let (_, list) = page.split_once("Leaving within two weeks").expect("a list");
+    let (list, _) = list.split_once("</section>").expect("an end");
+    let note = format!("u2@x.co</a> <span class=\"soft\">delete, leaves on {soon}</span>");
+    assert!(list.contains(&note), "{list}");
+    assert!(!list.contains("u3@x.co"), "{list}");
+    world.roster("upsert,u1@x.co,User 1,sales\n");
+    let page = world.server.get("/preview").await.body;
+    assert!(!page.contains("Leaving within"), "{page}");
 }
