@@ -81,7 +81,9 @@ pub use observed_roles::{
     HolderUnknown, KnownRoles, ObservedRoles, ObservedRolesUpdate, RoleScopeList, RoleUpdate,
     RolesUnknown, StatedRole, StoredRoles,
 };
-pub use owned::{Owned, OwnedDocuments, OwnedSchedule, OwnedSchedules, ScheduleId};
+pub use owned::{
+    Owned, OwnedDocuments, OwnedPart, OwnedSchedule, OwnedSchedules, OwnedTokens, ScheduleId,
+};
 pub use pause::Pause;
 pub use place::RosterPlace;
 pub use policy::{

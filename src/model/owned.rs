@@ -38,16 +38,22 @@ impl OwnedSchedule {
     }
 }
 
-/// The schedules of a user.
+/// A part of what a user owns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OwnedSchedules {
-    /// All of them, by name.
-    Read(Vec<OwnedSchedule>),
-    /// The API key may not read schedules, or Omni has no such endpoint.
+pub enum OwnedPart<T> {
+    /// What Omni shows.
+    Read(T),
+    /// The API key may not read it, or Omni has no such endpoint.
     NotShown,
     /// Omni could not be asked, for this reason.
     Failed(String),
 }
+
+/// The schedules of a user, by name.
+pub type OwnedSchedules = OwnedPart<Vec<OwnedSchedule>>;
+
+/// The names of the personal tokens of a user.
+pub type OwnedTokens = OwnedPart<Vec<String>>;
 
 /// What a user owns. A removal deletes the schedules and disables the personal tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +62,8 @@ pub struct Owned {
     pub read: DateTime<Utc>,
     /// The schedules.
     pub schedules: OwnedSchedules,
-    /// The names of the personal tokens; empty as well if Omni does not show them.
-    pub tokens: Vec<String>,
+    /// The personal tokens.
+    pub tokens: OwnedTokens,
 }
 
 /// The documents that a user created. A removal keeps them.
@@ -65,16 +71,46 @@ pub struct Owned {
 pub struct OwnedDocuments {
     /// Their number.
     pub count: usize,
-    /// The names of the first ones, by name.
+    /// The names of the first ones, in Omni's order.
     pub names: Vec<String>,
+}
+
+impl<T> OwnedPart<T> {
+    /// What was read.
+    #[must_use]
+    pub fn read(&self) -> Option<&T> {
+        match self {
+            Self::Read(value) => Some(value),
+            Self::NotShown | Self::Failed(_) => None,
+        }
+    }
+
+    /// The same about something else.
+    #[must_use]
+    pub fn map<U>(&self, change: impl FnOnce(&T) -> U) -> OwnedPart<U> {
+        match self {
+            Self::Read(value) => OwnedPart::Read(change(value)),
+            Self::NotShown => OwnedPart::NotShown,
+            Self::Failed(why) => OwnedPart::Failed(why.clone()),
+        }
+    }
+
+    /// Writes why nothing was read: `schedules not checked`.
+    fn write_unread(&self, f: &mut fmt::Formatter<'_>, things: &str) -> fmt::Result {
+        match self {
+            Self::Read(_) => Ok(()),
+            Self::NotShown => write!(f, "{things} not checked"),
+            Self::Failed(why) => write!(f, "{things} can't be read: {why}"),
+        }
+    }
 }
 
 impl Owned {
     /// Whether a removal takes nothing of it, as far as Omni shows.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        let has_none = matches!(&self.schedules, OwnedSchedules::Read(all) if all.is_empty());
-        has_none && self.tokens.is_empty()
+        let has_no_schedules = self.schedules.read().is_some_and(Vec::is_empty);
+        has_no_schedules && self.tokens.read().is_some_and(Vec::is_empty)
     }
 }
 
@@ -82,28 +118,52 @@ impl Owned {
 impl fmt::Display for Owned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.schedules {
-            OwnedSchedules::Read(schedules) if schedules.is_empty() => {
-                f.write_str("owns no schedules")?
+            OwnedPart::Read(schedules) => {
+                let names: Vec<_> = schedules.iter().map(OwnedSchedule::label).collect();
+                write_owned(f, "schedule", names.len(), &names)?;
             }
-            OwnedSchedules::Read(schedules) => {
-                let noun = if schedules.len() == 1 {
-                    "schedule"
-                } else {
-                    "schedules"
-                };
-                write!(f, "owns {} {noun}: ", schedules.len())?;
-                for (at, schedule) in schedules.iter().enumerate() {
-                    let comma = if at > 0 { ", " } else { "" };
-                    write!(f, "{comma}{}", Escaped(schedule.label()))?;
-                }
+            unread => unread.write_unread(f, "schedules")?,
+        }
+        match &self.tokens {
+            OwnedPart::Read(tokens) if tokens.is_empty() => Ok(()),
+            OwnedPart::Read(tokens) => {
+                let s = if tokens.len() == 1 { "" } else { "s" };
+                write!(f, "; {} personal token{s}", tokens.len())
             }
-            OwnedSchedules::NotShown => f.write_str("schedules not checked")?,
-            OwnedSchedules::Failed(why) => write!(f, "schedules can't be read: {why}")?,
+            unread => {
+                f.write_str("; ")?;
+                unread.write_unread(f, "personal tokens")
+            }
         }
-        match self.tokens.len() {
-            0 => Ok(()),
-            1 => f.write_str("; 1 personal token"),
-            count => write!(f, "; {count} personal tokens"),
-        }
+    }
+}
+
+/// `owns 12 documents: Sales overview, Churn and 10 more`.
+impl fmt::Display for OwnedDocuments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.names.iter().map(String::as_str).collect();
+        write_owned(f, "document", self.count, &names)
+    }
+}
+
+/// Writes how many things of a kind a user owns, and their names, of which some may be missing.
+fn write_owned(
+    f: &mut fmt::Formatter<'_>,
+    noun: &str,
+    count: usize,
+    names: &[&str],
+) -> fmt::Result {
+    match count {
+        0 => return write!(f, "owns no {noun}s"),
+        1 => write!(f, "owns 1 {noun}")?,
+        count => write!(f, "owns {count} {noun}s")?,
+    }
+    for (at, name) in names.iter().enumerate() {
+        let before = if at == 0 { ":" } else { "," };
+        write!(f, "{before} {}", Escaped(name))?;
+    }
+    match count.saturating_sub(names.len()) {
+        more @ 1.. if !names.is_empty() => write!(f, " and {more} more"),
+        _ => Ok(()),
     }
 }

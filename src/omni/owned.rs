@@ -9,7 +9,9 @@ use super::exchange::ApiRequest;
 use super::reader::Reader;
 use super::records::{ListedRecords, PAGE, RecordList};
 use super::writer::Writer;
-use crate::model::{Owned, OwnedDocuments, OwnedSchedule, OwnedSchedules, ScheduleId, UserId};
+use crate::model::{
+    Owned, OwnedDocuments, OwnedPart, OwnedSchedule, OwnedSchedules, ScheduleId, UserId,
+};
 use chrono::Utc;
 use futures_util::{StreamExt, stream};
 use reqwest::Method;
@@ -158,12 +160,20 @@ fn of_each(all: Vec<ListedSchedule>, owners: &[UserId]) -> Option<HashMap<UserId
     Some(owned.collect())
 }
 
-/// The schedules, or why they can't be read. Only an error that ends the run stays an error.
-fn outcome(read: Result<OwnedSchedules, OmniError>) -> Result<OwnedSchedules, OmniError> {
+/// What was read, or why it can't be read. Only an error that ends the run stays an error.
+fn outcome<T>(read: Result<OwnedPart<T>, OmniError>) -> Result<OwnedPart<T>, OmniError> {
     match read {
-        Err(error) if !error.ends_run() => Ok(OwnedSchedules::Failed(error.redacted())),
+        Err(error) if !error.ends_run() => Ok(OwnedPart::Failed(error.redacted())),
         read => read,
     }
+}
+
+/// Takes 403 and 404 as values.
+fn shown<T>(read: Result<T, OmniError>) -> Result<OwnedPart<T>, OmniError> {
+    Ok(match Available::of(read)? {
+        Available::Known(value) => OwnedPart::Read(value),
+        Available::Rejected(_) => OwnedPart::NotShown,
+    })
 }
 
 impl Reader {
@@ -177,11 +187,7 @@ impl Reader {
             .query_pairs_mut()
             .append_pair("ownerId", owner.as_str());
         let read = self.records(&list).await.and_then(settled);
-        let own = read.and_then(|shown| of_owner(shown, owner));
-        Ok(match Available::of(own)? {
-            Available::Known(schedules) => OwnedSchedules::Read(schedules),
-            Available::Rejected(_) => OwnedSchedules::NotShown,
-        })
+        shown(read.and_then(|shown| of_owner(shown, owner)))
     }
 
     /// Whether Omni shows schedules with the keys in use.
@@ -287,8 +293,8 @@ impl Reader {
         }
     }
 
-    /// The names of all personal tokens by their owners; none if Omni does not show them.
-    async fn personal_tokens(&self) -> Result<HashMap<UserId, Vec<String>>, OmniError> {
+    /// The personal tokens of all users by their owners.
+    async fn personal_tokens(&self) -> Result<OwnedPart<HashMap<UserId, Vec<String>>>, OmniError> {
         let mut url = self.client.endpoint(&["api", "v1", "api-keys"]);
         url.query_pairs_mut()
             .append_pair("type", "personal")
@@ -299,21 +305,14 @@ impl Reader {
             priority: self.priority,
             read: read_token,
         };
-        let mut tokens: HashMap<_, Vec<_>> = HashMap::new();
-        match Available::of(self.records(&list).await) {
-            Ok(Available::Known(records)) => {
-                for (owner, name) in records.entries {
-                    tokens.entry(owner).or_default().push(name);
-                }
+        let read = self.records(&list).await.map(|records| {
+            let mut tokens: HashMap<_, Vec<_>> = HashMap::new();
+            for (owner, name) in records.entries {
+                tokens.entry(owner).or_default().push(name);
             }
-            Ok(Available::Rejected(_)) => {}
-            Err(error) if error.ends_run() => return Err(error),
-            Err(error) => {
-                let error = error.redacted();
-                tracing::warn!(%error, "personal tokens can't be read");
-            }
-        }
-        Ok(tokens)
+            tokens
+        });
+        outcome(shown(read))
     }
 
     /// The documents that a user created; `None` if Omni does not show them.
@@ -358,17 +357,15 @@ pub async fn read_owned(
     }
     let read = Utc::now();
     let schedules = reader.schedules_of_each(owners).await?;
-    let mut tokens = reader.personal_tokens().await?;
+    let tokens = reader.personal_tokens().await?;
     let owned = schedules.into_iter().map(|(owner, schedules)| {
-        let tokens = tokens.remove(&owner).unwrap_or_default();
-        (
-            owner,
-            Owned {
-                read,
-                schedules,
-                tokens,
-            },
-        )
+        let tokens = tokens.map(|all| all.get(&owner).cloned().unwrap_or_default());
+        let owned = Owned {
+            read,
+            schedules,
+            tokens,
+        };
+        (owner, owned)
     });
     Ok(owned.collect())
 }

@@ -6,13 +6,12 @@ use super::{Blocked, HeldChanges, Plan, Verdict, evaluate, ownership, shadowed_f
 use super::{domains, leavers, lints};
 use crate::model::{
     ApprovedChange, Change, ClockStep, Counts, Desired, Email, GroupUpdate, GuardRule, Leaver,
-    Memory, Observed, ObservedGroups, ObservedUser, Operation, OwnedSchedules, Policy, Problem,
+    Memory, Observed, ObservedGroups, Operation, Owned, OwnedPart, OwnedSchedules, Policy, Problem,
     Prune, RoleUpdate, Schema, Subject, UserId, UserMatch,
 };
 use crate::util::text::{agree, first_few, plural, plural_are};
 use chrono::{SecondsFormat, TimeDelta};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 /// A plan with the verdict on it.
 #[derive(Clone, Debug)]
@@ -238,25 +237,44 @@ fn verdict_warnings(
 ) -> impl Iterator<Item = String> {
     let lints = domains::lints(verdict.passed(), observed, &memory.approved);
     let lints = lints.map(|lint| lint.to_string());
-    let warnings = schedules_warning(verdict).into_iter().chain(lints);
+    let unchecked = [schedules_warning(verdict), tokens_warning(verdict)];
+    let warnings = unchecked.into_iter().flatten().chain(lints);
     warnings.chain(not_sent_warnings(verdict, memory))
 }
 
 /// Names the users to be removed whose schedules Omni does not show.
 fn schedules_warning(verdict: &Verdict) -> Option<String> {
-    let is_unchecked = |user: &&Arc<ObservedUser>| {
-        let owned = user.owned.as_deref();
-        owned.is_some_and(|owned| owned.schedules == OwnedSchedules::NotShown)
-    };
-    let unchecked: Vec<_> = verdict.leavers().filter(is_unchecked).collect();
-    (!unchecked.is_empty()).then(|| {
-        format!(
-            "the schedules of {} to be removed were not checked, because Omni does not show schedules (403 or 404); \
-             use an API key that may read them: {}",
-            plural(unchecked.len(), "user"),
-            first_few(unchecked.iter().map(|user| user.email.as_str()))
-        )
-    })
+    let is_unchecked = |owned: &Owned| owned.schedules == OwnedSchedules::NotShown;
+    let (count, emails) = leavers_whose(verdict, is_unchecked)?;
+    Some(format!(
+        "the schedules of {count} to be removed were not checked, because Omni does not show schedules (403 or 404); \
+         use an API key that may read them: {emails}"
+    ))
+}
+
+/// Names the users to be removed whose personal tokens were not read.
+fn tokens_warning(verdict: &Verdict) -> Option<String> {
+    let is_unread = |owned: &Owned| owned.tokens.read().is_none();
+    let (count, emails) = leavers_whose(verdict, is_unread)?;
+    let mut owned = verdict.leavers().filter_map(|user| user.owned.as_deref());
+    // There is one list of all tokens, so a run has one reason.
+    let why = owned.find_map(|owned| match &owned.tokens {
+        OwnedPart::Failed(why) => Some(why.as_str()),
+        OwnedPart::Read(_) | OwnedPart::NotShown => None,
+    });
+    let why = why.unwrap_or("Omni does not show personal tokens (403 or 404)");
+    Some(format!(
+        "the personal tokens of {count} to be removed ({emails}) were not checked: {why}"
+    ))
+}
+
+/// The number of users to be removed who own such things, and the first few emails.
+fn leavers_whose(verdict: &Verdict, matches: impl Fn(&Owned) -> bool) -> Option<(String, String)> {
+    let leavers = verdict.leavers();
+    let matching = leavers.filter(|user| user.owned.as_deref().is_some_and(&matches));
+    let emails: Vec<_> = matching.map(|user| user.email.as_str()).collect();
+    let count = plural(emails.len(), "user");
+    (!emails.is_empty()).then(|| (count, first_few(emails.iter())))
 }
 
 fn schema_warning(schema: &Schema) -> Option<String> {

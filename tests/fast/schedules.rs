@@ -4,8 +4,8 @@ use crate::support::cases;
 use chrono::Utc;
 use omni_user_sync::model::{
     Action, ApprovedChange, Attributes, Change, Email, HeldChange, Limit, Memory, NewIds, Observed,
-    ObservedUser, Operation, Owned, OwnedSchedule, OwnedSchedules, OwnedSchedulesPolicy, Policy,
-    ScheduleId, UserId,
+    ObservedUser, Operation, Owned, OwnedSchedule, OwnedSchedules, OwnedSchedulesPolicy,
+    OwnedTokens, Policy, ScheduleId, UserId,
 };
 use omni_user_sync::plan::{Plan, Successor, Verdict, evaluate};
 use omni_user_sync::settings::{self, Environment};
@@ -63,7 +63,7 @@ fn user(number: usize, schedules: usize) -> Arc<ObservedUser> {
     let owned = Owned {
         read: Utc::now(),
         schedules: OwnedSchedules::Read((0..schedules).map(schedule).collect()),
-        tokens: Vec::new(),
+        tokens: OwnedTokens::Read(Vec::new()),
     };
     Arc::new(ObservedUser {
         id: UserId::parse(&format!("id-{number}")).expect("an id"),

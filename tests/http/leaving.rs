@@ -65,6 +65,24 @@ fn take_owned_requests(world: &World) -> Vec<String> {
     found
 }
 
+/// A fault of all requests of this path.
+fn always(code: u16, path: &str) -> Fault {
+    let when = When {
+        path: Some(path.into()),
+        ..When::default()
+    };
+    let what = What::Status {
+        code,
+        retry_after: None,
+        body: None,
+    };
+    Fault {
+        when,
+        what,
+        times: 100,
+    }
+}
+
 #[tokio::test]
 async fn a_removal_with_schedules_is_held() {
     let world = world().await;
@@ -275,23 +293,40 @@ async fn a_key_without_the_right_removes_users() {
 }
 
 #[tokio::test]
+async fn unread_tokens_are_said_once() {
+    let options = Options {
+        personal_tokens: Endpoint::Forbidden,
+        ..Options::with_full_lists()
+    };
+    let failing = world().await;
+    failing.org().fault(always(400, "/api/v1/api-keys"));
+    for (world, why) in [
+        (
+            world_with(options).await,
+            "Omni does not show personal tokens",
+        ),
+        (failing, "400 Bad Request"),
+    ] {
+        keep_all_but(&world, &[1, 2]);
+        let plan = command(&world, &["plan"]).await;
+        let said =
+            "the personal tokens of 2 users to be removed (u1@x.co, u2@x.co) were not checked: ";
+        assert_eq!(plan.err.matches(said).count(), 1, "{}", plan.err);
+        assert!(plan.err.contains(why), "{why}: {}", plan.err);
+        let removal = "    owns no schedules; personal tokens ";
+        assert_eq!(plan.out.matches(removal).count(), 2, "{}", plan.out);
+        let outcome = world.run().await;
+        assert_converged(&outcome);
+        let warnings = outcome.warnings.iter();
+        assert_eq!(warnings.filter(|text| text.starts_with(said)).count(), 1);
+    }
+}
+
+#[tokio::test]
 async fn unreadable_schedules_keep_the_user() {
     let world = world().await;
     keep_all_but(&world, &[1]);
-    let when = When {
-        path: Some("/api/v1/schedules".into()),
-        ..When::default()
-    };
-    let what = What::Status {
-        code: 500,
-        retry_after: None,
-        body: None,
-    };
-    world.org().fault(Fault {
-        when,
-        what,
-        times: 100,
-    });
+    world.org().fault(always(500, "/api/v1/schedules"));
     let outcome = world.run().await;
     assert_eq!(outcomes_of(&outcome), ["delete u1@x.co failed"]);
     assert_eq!(outcome.count(ChangeOutcome::Failed), 1);

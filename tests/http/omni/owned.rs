@@ -2,7 +2,9 @@
 
 use super::{says, status, times, writer};
 use crate::support::World;
-use omni_user_sync::model::{Owned, OwnedSchedule, OwnedSchedules, ScheduleId, UserId};
+use omni_user_sync::model::{
+    Owned, OwnedSchedule, OwnedSchedules, OwnedTokens, ScheduleId, UserId,
+};
 use omni_user_sync::omni::{OmniError, read_owned};
 use omni_user_sync::sandbox::{Endpoint, Fault, Options, Org, ScheduleOwners, What, When};
 use serde_json::json;
@@ -47,6 +49,10 @@ fn names(schedules: &OwnedSchedules) -> Vec<&str> {
         OwnedSchedules::Read(schedules) => schedules.iter().map(OwnedSchedule::label).collect(),
         other => panic!("{other:?}"),
     }
+}
+
+fn tokens(owned: &Owned) -> &[String] {
+    owned.tokens.read().expect("tokens")
 }
 
 /// The numbers of requests for schedules and for tokens.
@@ -111,7 +117,7 @@ async fn schedules_on_one_page_take_one_request() {
         ["Report 00000", "Report 00001"]
     );
     assert_eq!(names(&got[&owners[0]].schedules), [""; 0]);
-    assert_eq!(got[&owners[4]].tokens, ["laptop"]);
+    assert_eq!(tokens(&got[&owners[4]]), ["laptop"]);
     assert_eq!(requests(&world), (1, 1));
 }
 
@@ -287,7 +293,7 @@ async fn schedules_and_tokens_may_be_unavailable() {
             assert_eq!(got.len(), owners.len());
             for owned in got.values() {
                 assert_eq!(owned.schedules, OwnedSchedules::NotShown);
-                assert_eq!(owned.tokens, [""; 0]);
+                assert_eq!(owned.tokens, OwnedTokens::NotShown);
             }
             assert_eq!(requests(&world), (1, 1), "one answer is enough");
         }
@@ -325,6 +331,11 @@ async fn a_failed_read_is_an_outcome() {
         500,
         "tokens are only shown"
     );
+    let failed = &got[&owners[0]].tokens;
+    assert!(
+        matches!(failed, OwnedTokens::Failed(why) if why.contains("503")),
+        "{failed:?}"
+    );
 
     world.org().fault(times(1, status(401, None)));
     let got = read_owned(&world.reader(), &owners).await;
@@ -344,12 +355,12 @@ async fn every_page_of_tokens_is_read() {
     org.add_personal_token(&email(2), "phone");
     let owners = ids(&world, 2);
     let got = owned(&world, &owners).await;
-    assert_eq!(got[&owners[0]].tokens.len(), 150);
-    assert_eq!(got[&owners[1]].tokens, ["phone"]);
+    assert_eq!(tokens(&got[&owners[0]]).len(), 150);
+    assert_eq!(tokens(&got[&owners[1]]), ["phone"]);
     assert_eq!(requests(&world), (1, 2));
     org.remove_user(&email(2));
     let got = owned(&world, &owners).await;
-    assert_eq!(got[&owners[1]].tokens, [""; 0], "disabled tokens are none");
+    assert_eq!(tokens(&got[&owners[1]]), [""; 0], "disabled ones are none");
 }
 
 #[tokio::test]
