@@ -2,7 +2,7 @@
 
 use super::{Exit, history, out};
 use crate::metrics::Metrics;
-use crate::model::{ChangeRecord, Email, Escaped};
+use crate::model::{ChangeRecord, Email, Escaped, OwnedDetails};
 use crate::run::{Explanation, Observer};
 use crate::settings::Settings;
 use crate::state::Managed;
@@ -63,6 +63,7 @@ fn text(
         stated,
         groups,
         present_roles,
+        owned,
     } = explanation;
     let mut text = format!("{email}\n");
     match roster.is_empty() {
@@ -98,6 +99,9 @@ fn text(
     }
     for role in present_roles {
         writeln!(text, "role: {role}")?;
+    }
+    for (things, names) in owned.iter().flat_map(OwnedDetails::texts) {
+        writeln!(text, "{things}: {}", Escaped(&names))?;
     }
     if let Some(managed) = managed {
         writeln!(text, "state: {}", since(managed))?;

@@ -3,11 +3,13 @@
 use super::roster_input::RosterInput;
 use super::{Exit, out};
 use crate::metrics::Metrics;
+use crate::model::DocumentsByCreator;
 use crate::plan::markdown;
 use crate::plan::render::{self, PlanView};
 use crate::plan::{PlanDoc, ProblemDoc};
-use crate::run::{Observer, RunError};
+use crate::run::{Observer, Prepared, RunError, Target};
 use crate::settings::{EMPTY_PROTECT, Settings};
+use crate::util::text::{about, plural};
 use anstyle::{AnsiColor, Style};
 use serde_json::json;
 use std::path::PathBuf;
@@ -23,6 +25,9 @@ pub(super) struct Arguments {
     /// Print the plan as Markdown, for a comment on a pull request
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
+    /// Also read which documents users to be removed created, with one request for each of these users
+    #[arg(long)]
+    details: bool,
 }
 
 pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<Exit> {
@@ -32,21 +37,48 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
         out::warning(EMPTY_PROTECT);
     }
     let observer = Observer::new(settings.into(), Metrics::new(), state)?;
-    let planned = observer
-        .plan(&input.target, &CancellationToken::new())
-        .await;
-    let prepared = planned.inspect_err(|error| {
+    let planned = plan(&observer, &input.target, arguments.details).await;
+    let (prepared, documents) = planned.inspect_err(|error| {
         if arguments.json {
             out::result(&format!("{:#}\n", failure_doc(error)));
         }
     })?;
     let view = observer.view(&prepared);
+    let view = match &documents {
+        Some(documents) => view.with_documents(documents),
+        None => view,
+    };
     match (arguments.json, arguments.markdown) {
         (true, _) => out::json(&PlanDoc::new(view)),
         (_, true) => out::result(&markdown(view)),
         _ => show(view),
     }
     Ok(Exit::of_plan(&prepared))
+}
+
+/// Plans, and reads the documents of users to be removed if somebody asks for details.
+async fn plan(
+    observer: &Observer,
+    target: &Target,
+    with_details: bool,
+) -> Result<(Prepared, Option<DocumentsByCreator>), RunError> {
+    let stop = CancellationToken::new();
+    let prepared = observer.plan(target, &stop).await?;
+    if !with_details {
+        return Ok((prepared, None));
+    }
+    let removed = prepared.removed();
+    if !removed.is_empty() {
+        let (users, time) = (removed.len(), observer.reading_time(removed.len()));
+        out::note(&format!(
+            "reading the documents of {}: {}, {}",
+            plural(users, "user"),
+            plural(users, "request"),
+            about(time),
+        ));
+    }
+    let documents = observer.documents_of(&removed, &stop).await?;
+    Ok((prepared, Some(documents)))
 }
 
 /// The JSON document if there is no plan.

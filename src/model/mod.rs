@@ -82,7 +82,8 @@ pub use observed_roles::{
     RolesUnknown, StatedRole, StoredRoles,
 };
 pub use owned::{
-    Owned, OwnedDocuments, OwnedPart, OwnedSchedule, OwnedSchedules, OwnedTokens, ScheduleId,
+    DocumentsByCreator, Owned, OwnedDetails, OwnedDocuments, OwnedPart, OwnedSchedule,
+    OwnedSchedules, OwnedTokens, ScheduleId,
 };
 pub use pause::Pause;
 pub use place::RosterPlace;

@@ -1,9 +1,12 @@
-//! What users own in Omni and lose when they are removed.
+//! What users own in Omni: what they lose when they are removed, and the documents, which stay.
 
 use super::plain_id::plain_id;
-use super::{Escaped, trim};
+use super::{Escaped, UserId, trim};
 use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 plain_id! {
     /// Omni's id of a schedule.
@@ -67,12 +70,24 @@ pub struct Owned {
 }
 
 /// The documents that a user created. A removal keeps them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct OwnedDocuments {
     /// Their number.
     pub count: usize,
     /// The names of the first ones, in Omni's order.
     pub names: Vec<String>,
+}
+
+/// The documents of several users.
+pub type DocumentsByCreator = HashMap<UserId, OwnedPart<OwnedDocuments>>;
+
+/// All that one user owns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnedDetails {
+    /// What a removal would affect.
+    pub owned: Arc<Owned>,
+    /// What would stay.
+    pub documents: OwnedPart<OwnedDocuments>,
 }
 
 impl<T> OwnedPart<T> {
@@ -95,12 +110,13 @@ impl<T> OwnedPart<T> {
         }
     }
 
-    /// Writes why nothing was read: `schedules not checked`.
-    fn write_unread(&self, f: &mut fmt::Formatter<'_>, things: &str) -> fmt::Result {
+    /// Why these things are not known, as a clause: `schedules not checked`.
+    #[must_use]
+    pub fn why_unread(&self, things: &str) -> Option<String> {
         match self {
-            Self::Read(_) => Ok(()),
-            Self::NotShown => write!(f, "{things} not checked"),
-            Self::Failed(why) => write!(f, "{things} can't be read: {why}"),
+            Self::Read(_) => None,
+            Self::NotShown => Some(format!("{things} not checked")),
+            Self::Failed(why) => Some(format!("{things} can't be read: {why}")),
         }
     }
 }
@@ -112,28 +128,27 @@ impl Owned {
         let has_no_schedules = self.schedules.read().is_some_and(Vec::is_empty);
         has_no_schedules && self.tokens.read().is_some_and(Vec::is_empty)
     }
+
+    fn schedule_names(&self) -> Vec<&str> {
+        let schedules = self.schedules.read().into_iter().flatten();
+        schedules.map(OwnedSchedule::label).collect()
+    }
 }
 
 /// `owns 3 schedules: daily revenue, weekly, monthly; 1 personal token`.
 impl fmt::Display for Owned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.schedules {
-            OwnedPart::Read(schedules) => {
-                let names: Vec<_> = schedules.iter().map(OwnedSchedule::label).collect();
-                write_owned(f, "schedule", names.len(), &names)?;
-            }
-            unread => unread.write_unread(f, "schedules")?,
+        let names = self.schedule_names();
+        match self.schedules.why_unread("schedules") {
+            Some(why) => f.write_str(&why)?,
+            None => write_owned(f, "schedule", names.len(), &names)?,
         }
-        match &self.tokens {
-            OwnedPart::Read(tokens) if tokens.is_empty() => Ok(()),
-            OwnedPart::Read(tokens) => {
-                let s = if tokens.len() == 1 { "" } else { "s" };
-                write!(f, "; {} personal token{s}", tokens.len())
-            }
-            unread => {
-                f.write_str("; ")?;
-                unread.write_unread(f, "personal tokens")
-            }
+        let tokens = self.tokens.read().map_or(0, Vec::len);
+        match (self.tokens.why_unread("personal tokens"), tokens) {
+            (Some(why), _) => write!(f, "; {why}"),
+            (None, 0) => Ok(()),
+            (None, 1) => f.write_str("; 1 personal token"),
+            (None, count) => write!(f, "; {count} personal tokens"),
         }
     }
 }
@@ -143,6 +158,50 @@ impl fmt::Display for OwnedDocuments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.names.iter().map(String::as_str).collect();
         write_owned(f, "document", self.count, &names)
+    }
+}
+
+impl OwnedDetails {
+    /// For people: the names of schedules, personal tokens and documents, or why they are not known.
+    #[must_use]
+    pub fn texts(&self) -> [(&'static str, String); 3] {
+        let Self { owned, documents } = self;
+        let tokens = owned.tokens.read().map_or(&[][..], Vec::as_slice);
+        let named = documents.read().map_or(&[][..], |all| &all.names);
+        let count = documents.read().map_or(0, |all| all.count);
+        [
+            (
+                "schedules",
+                listed(&owned.schedules, &owned.schedule_names(), 0),
+            ),
+            ("personal tokens", listed(&owned.tokens, tokens, 0)),
+            ("documents", listed(documents, named, count)),
+        ]
+    }
+
+    /// Why something of it is not known, as clauses.
+    #[must_use]
+    pub fn unread(&self) -> Vec<String> {
+        let Self { owned, documents } = self;
+        let unread = [
+            owned.schedules.why_unread("schedules"),
+            owned.tokens.why_unread("personal tokens"),
+            documents.why_unread("documents"),
+        ];
+        unread.into_iter().flatten().collect()
+    }
+}
+
+/// The names, of at least this many things, or why they are not known.
+fn listed<T>(part: &OwnedPart<T>, names: &[impl AsRef<str>], count: usize) -> String {
+    let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
+    match (part, count.saturating_sub(names.len())) {
+        (OwnedPart::NotShown, _) => "not checked: Omni does not show them (403 or 404)".to_owned(),
+        (OwnedPart::Failed(why), _) => format!("can't be read: {why}"),
+        (OwnedPart::Read(_), 0) if names.is_empty() => "none".to_owned(),
+        (OwnedPart::Read(_), 0) => names.join(", "),
+        (OwnedPart::Read(_), more) if names.is_empty() => more.to_string(),
+        (OwnedPart::Read(_), more) => format!("{} and {more} more", names.join(", ")),
     }
 }
 

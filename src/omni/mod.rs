@@ -11,6 +11,7 @@
 
 mod available;
 mod client;
+mod documents;
 mod error;
 mod exchange;
 mod failure_breaker;
@@ -38,6 +39,7 @@ mod writer;
 
 pub use available::{Available, Definitions, Groups};
 pub use client::{Client, ClientError};
+pub use documents::read_documents;
 pub use error::{Failure, ForbiddenCause, OmniError};
 pub use group_rules::{GroupRules, MAX_MEMBERS};
 pub use limiter::{Priority, RateLimiter, Slot};

@@ -1,4 +1,4 @@
-//! What users own: the schedules and personal tokens that a removal affects, and their documents, which stay.
+//! What users own and a removal affects: schedules and personal tokens.
 //!
 //! A schedule must not be missed, because its loss can't be undone. So a list that does not add up, or has an entry
 //! that can't be read, is an error, unless the schedules can be read owner by owner.
@@ -9,9 +9,7 @@ use super::exchange::ApiRequest;
 use super::reader::Reader;
 use super::records::{ListedRecords, PAGE, RecordList};
 use super::writer::Writer;
-use crate::model::{
-    Owned, OwnedDocuments, OwnedPart, OwnedSchedule, OwnedSchedules, ScheduleId, UserId,
-};
+use crate::model::{Owned, OwnedPart, OwnedSchedule, OwnedSchedules, ScheduleId, UserId};
 use chrono::Utc;
 use futures_util::{StreamExt, stream};
 use reqwest::Method;
@@ -26,9 +24,6 @@ const MAX_OWNERS: usize = 3;
 
 /// The limit of pages of one user's schedules, and of personal tokens.
 const MAX_PAGES: usize = 1_000;
-
-/// The number of documents to name.
-const NAMED_DOCUMENTS: &str = "10";
 
 #[derive(Deserialize)]
 struct ScheduleDoc<'a> {
@@ -82,17 +77,6 @@ fn read_token(entry: &RawValue) -> Option<(UserId, String)> {
     let is_usable = is_personal && doc.enabled != Some(false);
     let name = doc.name.unwrap_or_default().into_owned();
     Some((UserId::parse(&doc.owner).filter(|_| is_usable)?, name))
-}
-
-#[derive(Deserialize)]
-struct DocumentDoc<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-}
-
-fn read_document(entry: &RawValue) -> Option<String> {
-    let doc: DocumentDoc<'_> = serde_json::from_str(entry.get()).ok()?;
-    Some(doc.name.into_owned())
 }
 
 /// The answer to a transfer.
@@ -161,7 +145,7 @@ fn of_each(all: Vec<ListedSchedule>, owners: &[UserId]) -> Option<HashMap<UserId
 }
 
 /// What was read, or why it can't be read. Only an error that ends the run stays an error.
-fn outcome<T>(read: Result<OwnedPart<T>, OmniError>) -> Result<OwnedPart<T>, OmniError> {
+pub(super) fn outcome<T>(read: Result<OwnedPart<T>, OmniError>) -> Result<OwnedPart<T>, OmniError> {
     match read {
         Err(error) if !error.ends_run() => Ok(OwnedPart::Failed(error.redacted())),
         read => read,
@@ -169,7 +153,7 @@ fn outcome<T>(read: Result<OwnedPart<T>, OmniError>) -> Result<OwnedPart<T>, Omn
 }
 
 /// Takes 403 and 404 as values.
-fn shown<T>(read: Result<T, OmniError>) -> Result<OwnedPart<T>, OmniError> {
+pub(super) fn shown<T>(read: Result<T, OmniError>) -> Result<OwnedPart<T>, OmniError> {
     Ok(match Available::of(read)? {
         Available::Known(value) => OwnedPart::Read(value),
         Available::Rejected(_) => OwnedPart::NotShown,
@@ -313,33 +297,6 @@ impl Reader {
             tokens
         });
         outcome(shown(read))
-    }
-
-    /// The documents that a user created; `None` if Omni does not show them.
-    ///
-    /// # Errors
-    /// As [`Reader::page`]; 403 and 404 are not errors.
-    pub async fn documents_of(
-        &self,
-        creator: &UserId,
-    ) -> Result<Option<OwnedDocuments>, OmniError> {
-        let mut url = self.client.endpoint(&["api", "v1", "documents"]);
-        url.query_pairs_mut()
-            .append_pair("creatorId", creator.as_str())
-            .append_pair("pageSize", NAMED_DOCUMENTS);
-        let list = RecordList {
-            url,
-            max_pages: 1,
-            priority: self.priority,
-            read: read_document,
-        };
-        Ok(match Available::of(self.record_page(&list, None).await)? {
-            Available::Known(page) => Some(OwnedDocuments {
-                count: page.total.unwrap_or(page.len()),
-                names: page.entries,
-            }),
-            Available::Rejected(_) => None,
-        })
     }
 }
 

@@ -3,8 +3,8 @@
 use super::render::PlanView;
 use super::{Assessment, Blocked, BlockedOperation, HeldChanges, NotFound};
 use crate::model::{
-    Change, Counts, Email, FieldChange, GroupId, GroupName, GroupRef, Leaver, Operation, Problem,
-    RoleChange, Subject,
+    Change, Counts, Email, FieldChange, GroupId, GroupName, GroupRef, Leaver, ObservedUser,
+    Operation, OwnedDocuments, OwnedPart, Problem, RoleChange, Subject,
 };
 use serde::{Serialize, Serializer};
 use std::collections::BTreeSet;
@@ -38,6 +38,32 @@ pub struct PlanDoc<'a> {
     warnings: &'a [String],
     requests: usize,
     seconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    documents: Option<Vec<DocumentsDoc<'a>>>,
+}
+
+/// The documents of a user to be removed.
+#[derive(Debug, Serialize)]
+struct DocumentsDoc<'a> {
+    email: &'a Email,
+    id: &'a str,
+    count: Option<usize>,
+    names: Option<&'a [String]>,
+    /// Why they are not known, as a clause.
+    unread: Option<String>,
+}
+
+impl<'a> DocumentsDoc<'a> {
+    fn new(user: &'a ObservedUser, documents: &'a OwnedPart<OwnedDocuments>) -> Self {
+        let read = documents.read();
+        Self {
+            email: &user.email,
+            id: user.id.as_str(),
+            count: read.map(|documents| documents.count),
+            names: read.map(|documents| &documents.names[..]),
+            unread: documents.why_unread("documents"),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -169,7 +195,12 @@ impl<'a> PlanDoc<'a> {
             is_about_one: _,
             assessment,
             cost,
+            documents,
         } = view;
+        let docs_of = |change: &'a Change| {
+            let documents = view.documents_of(change)?;
+            Some(DocumentsDoc::new(change.removed()?, documents))
+        };
         let Assessment {
             verdict,
             pending,
@@ -218,6 +249,7 @@ impl<'a> PlanDoc<'a> {
             warnings,
             requests: cost.requests,
             seconds: cost.time.as_secs(),
+            documents: documents.map(|_| verdict.sendable().filter_map(docs_of).collect()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A plan as Markdown, for a comment on a pull request.
 
 use super::HeldChanges;
-use super::render::PlanView;
+use super::render::{PlanView, documents_text};
 use crate::model::{Action, Change, GroupRef, Leaver, Value};
 use crate::util::text::{about, plural};
 use std::fmt::{self, Write};
@@ -48,6 +48,7 @@ fn write_plan(out: &mut String, view: PlanView<'_>) -> fmt::Result {
         write_table(out, changes)?;
     }
     write_leavers(out, &assessment.leaving)?;
+    write_documents(out, view)?;
     write_notes(out, view)
 }
 
@@ -68,6 +69,25 @@ fn write_leavers(out: &mut String, leaving: &[Leaver]) -> fmt::Result {
         )?;
     }
     write_more(out, leaving.len())
+}
+
+fn write_documents(out: &mut String, view: PlanView<'_>) -> fmt::Result {
+    let changes = view.assessment.verdict.sendable();
+    let removed = changes.filter_map(|change| {
+        let documents = view.documents_of(change)?;
+        Some((&change.subject, documents_text(documents)))
+    });
+    let removed: Vec<_> = removed.collect();
+    if removed.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "#### Documents of users to be removed\n")?;
+    writeln!(out, "| user | |")?;
+    writeln!(out, "| --- | --- |")?;
+    for (user, documents) in removed.iter().take(MAX_CHANGES) {
+        writeln!(out, "| {} | {} |", code(&user.to_string()), code(documents))?;
+    }
+    write_more(out, removed.len())
 }
 
 /// The end of a table: how many entries it leaves out.

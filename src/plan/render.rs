@@ -2,8 +2,9 @@
 
 use super::{Assessment, HeldChanges};
 use crate::model::{
-    Action, Change, Counts, Desired, Escaped, FieldChange, Leaver, MembershipChange, ObservedUser,
-    Operation, Problem, ProblemKind, RunNumber, Transfer, Value,
+    Action, Change, Counts, Desired, DocumentsByCreator, Escaped, FieldChange, Leaver,
+    MembershipChange, ObservedUser, Operation, OwnedDocuments, OwnedPart, Problem, ProblemKind,
+    RunNumber, Transfer, Value,
 };
 use crate::util::text::{about, plural};
 use std::fmt::{self, Write};
@@ -31,6 +32,8 @@ pub struct PlanView<'a> {
     pub assessment: &'a Assessment,
     /// What it takes to apply the plan.
     pub cost: Cost,
+    /// The documents of users to be removed, if they were read.
+    pub documents: Option<&'a DocumentsByCreator>,
 }
 
 impl<'a> PlanView<'a> {
@@ -39,6 +42,32 @@ impl<'a> PlanView<'a> {
     pub fn problems(&self) -> Vec<&'a Problem> {
         let problems = self.desired.problems().into_iter();
         problems.chain(&self.assessment.problems).collect()
+    }
+
+    /// The plan with the documents of users to be removed.
+    #[must_use]
+    pub fn with_documents(self, documents: &'a DocumentsByCreator) -> Self {
+        Self {
+            documents: Some(documents),
+            ..self
+        }
+    }
+
+    /// The documents of the user that a change removes, if they were asked for.
+    pub(super) fn documents_of(&self, change: &Change) -> Option<&'a OwnedPart<OwnedDocuments>> {
+        self.documents?.get(&change.removed()?.id)
+    }
+}
+
+/// `owns 2 documents: Sales overview, Churn, which stay without their owner`.
+pub(super) fn documents_text(documents: &OwnedPart<OwnedDocuments>) -> String {
+    match (documents.read(), documents.why_unread("documents")) {
+        (Some(documents), _) => match documents.count {
+            0 => documents.to_string(),
+            1 => format!("{documents}, which stays without its owner"),
+            _ => format!("{documents}, which stay without their owner"),
+        },
+        (None, why) => why.unwrap_or_default(),
     }
 }
 
@@ -83,7 +112,7 @@ pub fn text(view: PlanView<'_>) -> String {
 fn write_text(out: &mut String, view: PlanView<'_>) -> fmt::Result {
     let verdict = &view.assessment.verdict;
     for change in verdict.passed() {
-        write_change(out, change)?;
+        write_planned(out, view, change)?;
     }
     for held in verdict.held() {
         let HeldChanges {
@@ -98,7 +127,7 @@ fn write_text(out: &mut String, view: PlanView<'_>) -> fmt::Result {
             changes.len()
         )?;
         for change in changes {
-            write_change(out, change)?;
+            write_planned(out, view, change)?;
         }
     }
     for change in verdict.protected() {
@@ -129,6 +158,12 @@ fn write_text(out: &mut String, view: PlanView<'_>) -> fmt::Result {
         out.push('\n');
     }
     write_summary(out, view)
+}
+
+fn write_planned(out: &mut String, view: PlanView<'_>, change: &Change) -> fmt::Result {
+    write_change(out, change)?;
+    let documents = view.documents_of(change).map(documents_text);
+    documents.map_or(Ok(()), |text| writeln!(out, "    {text}"))
 }
 
 fn write_leavers(out: &mut String, leaving: &[Leaver]) -> fmt::Result {

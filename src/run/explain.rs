@@ -3,7 +3,8 @@
 use super::Prepared;
 use crate::model::{
     Change, Desired, DesiredUser, Email, Escaped, Leaver, MembershipChange, Memory, NamedScope,
-    ObservedUser, Operation, Policy, Problem, RoleHolder, RoleName, Text, UserMatch,
+    ObservedUser, Operation, OwnedDetails, OwnedSchedule, Policy, Problem, RoleHolder, RoleName,
+    Text, UserMatch,
 };
 use crate::plan::{ChangeDoc, RoleCatalogue, render};
 use crate::state::{HeldIn, UserState};
@@ -34,6 +35,8 @@ pub struct Explanation {
     pub groups: Vec<Text>,
     /// The user's roles, as far as they are known.
     pub present_roles: Vec<PresentRole>,
+    /// What the user in Omni owns.
+    pub owned: Option<OwnedDetails>,
 }
 
 /// A role that a user has.
@@ -139,6 +142,7 @@ impl Explanation {
             stated: stated(email, &prepared.desired),
             groups: groups(email, prepared),
             present_roles: present_roles(email, prepared),
+            owned: None,
         }
     }
 
@@ -165,6 +169,7 @@ impl Explanation {
             "omni": self.user().ok().map(user_doc),
             "groups": self.groups,
             "present_roles": self.present_roles.iter().map(role_doc).collect::<Vec<_>>(),
+            "owned": self.owned.as_ref().map(owned_doc),
             "next": self.next.to_string(),
             "change": self.next.change().map(ChangeDoc::from),
             "memberships": self.memberships.iter().map(access_doc).collect::<Vec<_>>(),
@@ -186,6 +191,25 @@ fn role_doc(present: &PresentRole) -> Value {
         "model": present.scope.model,
         "role": present.role.as_str(),
         "source": present.source,
+    })
+}
+
+/// What a user owns. A part that is not known is null.
+fn owned_doc(details: &OwnedDetails) -> Value {
+    let OwnedDetails { owned, documents } = details;
+    let schedule_doc = |schedule: &OwnedSchedule| {
+        json!({
+            "id": schedule.id.as_str(),
+            "name": schedule.name,
+            "recipients": schedule.recipients,
+        })
+    };
+    let schedules = owned.schedules.read();
+    json!({
+        "schedules": schedules.map(|all| all.iter().map(schedule_doc).collect::<Vec<_>>()),
+        "personal_tokens": owned.tokens.read(),
+        "documents": documents.read(),
+        "unread": details.unread(),
     })
 }
 

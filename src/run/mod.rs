@@ -25,6 +25,7 @@ mod observation;
 mod observe;
 mod observer;
 mod outcome;
+mod owned;
 mod place;
 mod prepare;
 mod preview;

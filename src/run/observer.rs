@@ -12,7 +12,7 @@ use super::{Prepared, RunError};
 use crate::metrics::Metrics;
 use crate::model::{
     Change, ChangeRecord, Desired, Email, GroupRef, Limit, MembershipChange, Memory, ObservedUser,
-    Operation, Policy, Prune, RosterPlace, RunNumber,
+    Operation, Policy, Prune, RosterPlace, RunNumber, UserMatch,
 };
 use crate::omni::{self, Client, OmniError, Priority};
 use crate::plan::is_later;
@@ -32,7 +32,7 @@ const SAME_REFUSAL: TimeDelta = TimeDelta::minutes(1);
 #[derive(Debug)]
 pub struct Observer {
     settings: Arc<Settings>,
-    client: Arc<Client>,
+    pub(super) client: Arc<Client>,
     metrics: Metrics,
     state: StateDb,
     /// Whether what is read of Omni may be stored in the state database.
@@ -130,8 +130,8 @@ impl Observer {
             .await
     }
 
-    /// Explains one user by the roster of `source.path`, with two requests. The guard counts the changes of all users,
-    /// so it is not evaluated here.
+    /// Explains one user by the roster of `source.path`, with about five requests. The guard counts the changes of all
+    /// users, so it is not evaluated here.
     ///
     /// # Errors
     /// Fails if the keys, the roster, Omni or the state database can't be read.
@@ -149,15 +149,17 @@ impl Observer {
         let prepared = self
             .assess(snapshot, &without_limits(policy), false, stop)
             .await?;
+        let owned = match prepared.cache.observed.get(email) {
+            Some(UserMatch::One(user)) => self.owned_by(user, stop).await?,
+            Some(UserMatch::Several(_)) | None => None,
+        };
         let state = self.state.user(email).await?;
         let held = self.state.last_held().await?;
-        Ok(Explanation::new(
-            email,
-            &prepared,
-            &state,
-            held.as_ref(),
-            policy,
-        ))
+        let explanation = Explanation::new(email, &prepared, &state, held.as_ref(), policy);
+        Ok(Explanation {
+            owned,
+            ..explanation
+        })
     }
 
     /// Checks where the roster of `source.path` lies. Returns its place if that is not stored yet.
@@ -387,6 +389,7 @@ impl Observer {
             is_about_one: prepared.cache.observed.is_of_one(),
             assessment: &prepared.assessment,
             cost: self.cost(prepared),
+            documents: None,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! On-demand lookups of one user in the roster and in Omni. They are limited because runs share the same request limit:
-//! each takes two requests, of 55 per minute by default.
+//! each takes about five requests, of 55 per minute by default.
 
 use super::on_demand::{MAX_REQUESTS, OnDemand, Refusal, first_lines};
 use super::response::{ErrorResponse, Format};

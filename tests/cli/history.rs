@@ -230,6 +230,9 @@ async fn history_and_explain_show_past_and_next() {
         quota: ['0', '0.50']
         region: ['north']
         tier: 'gold'
+    schedules: none
+    personal tokens: none
+    documents: none
     next: held by policy.max_removals (run 1): 2 removals exceed the limit of 1 (max_removals)
     - delete     user0001@example.com  (users.csv:2)
     last changes: none
@@ -238,6 +241,9 @@ async fn history_and_explain_show_past_and_next() {
     new@x.co
     roster: users.csv:4
     omni: 'New', active, id 78dde6e5-fd29-4054-8000-000000000004
+    schedules: none
+    personal tokens: none
+    documents: none
     state: managed since TIME
     next: nothing to do
     last changes

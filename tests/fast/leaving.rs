@@ -186,6 +186,7 @@ fn plans_list_upcoming_leavers() {
             requests: 2,
             time: Duration::from_secs(2),
         },
+        documents: None,
     };
     assert_snapshot!(render::text(view), @"
     + create     c@x.co  (users.csv:5)

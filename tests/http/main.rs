@@ -3,6 +3,8 @@
 #[cfg(feature = "sandbox")]
 mod absent;
 #[cfg(feature = "sandbox")]
+mod documents;
+#[cfg(feature = "sandbox")]
 mod dry_run;
 #[cfg(feature = "sandbox")]
 mod folder;

@@ -159,12 +159,15 @@ impl Verdict {
         transferred.chain(others)
     }
 
+    /// The changes that may be sent, and those that may be once they are approved.
+    pub fn sendable(&self) -> impl Iterator<Item = &Change> {
+        let held = self.held.iter().flat_map(|held| &held.changes);
+        self.passed.iter().chain(held)
+    }
+
     /// All changes of the plan.
     pub fn all(&self) -> impl Iterator<Item = &Change> {
-        let held = self.held.iter().flat_map(|held| &held.changes);
-        self.passed
-            .iter()
-            .chain(held)
+        self.sendable()
             .chain(&self.protected)
             .chain(&self.quarantined)
             .chain(&self.waiting)

@@ -4,7 +4,7 @@
 use super::held::owned;
 use super::rows::{ChangeRow, FieldRow, Timestamp};
 use super::{Frame, PageResult, bad_request, state_error};
-use crate::model::{Email, EmailError, ObservedUser, Problem};
+use crate::model::{Email, EmailError, ObservedUser, OwnedDetails, Problem};
 use crate::run::{Explanation, Next};
 use crate::serve::auth::Principal;
 use crate::serve::queries::UserView;
@@ -55,6 +55,8 @@ struct CurrentState {
     roster: Vec<String>,
     groups: String,
     present_roles: Vec<String>,
+    /// What the user owns.
+    owned: Vec<(&'static str, String)>,
     /// The user in Omni, or why there is not exactly one.
     omni: Result<OmniUser, String>,
 }
@@ -141,7 +143,9 @@ impl CurrentState {
             stated,
             groups,
             present_roles,
+            owned,
         } = explanation;
+        let owned = owned.iter().flat_map(OwnedDetails::texts);
         Self {
             at: Timestamp::new(now, now),
             next: next_summary(next),
@@ -154,6 +158,10 @@ impl CurrentState {
             roster: roster.iter().chain(stated).cloned().collect(),
             groups: groups.join(", "),
             present_roles: present_roles.iter().map(ToString::to_string).collect(),
+            owned: ["Schedules", "Personal tokens", "Documents"]
+                .into_iter()
+                .zip(owned.map(|(_, names)| names))
+                .collect(),
             omni: explanation.user().map(OmniUser::new),
         }
     }

@@ -3,9 +3,10 @@
 use super::{says, status, times, writer};
 use crate::support::World;
 use omni_user_sync::model::{
-    Owned, OwnedSchedule, OwnedSchedules, OwnedTokens, ScheduleId, UserId,
+    Owned, OwnedDocuments, OwnedPart, OwnedSchedule, OwnedSchedules, OwnedTokens, ScheduleId,
+    UserId,
 };
-use omni_user_sync::omni::{OmniError, read_owned};
+use omni_user_sync::omni::{OmniError, read_documents, read_owned};
 use omni_user_sync::sandbox::{Endpoint, Fault, Options, Org, ScheduleOwners, What, When};
 use serde_json::json;
 use std::collections::HashMap;
@@ -376,7 +377,7 @@ async fn documents_are_counted_and_named() {
         .documents_of(&id(&world, 1))
         .await
         .expect("an answer");
-    let got = got.expect("documents");
+    let got = got.read().expect("documents");
     assert_eq!((got.count, got.names.len()), (12, 10));
     assert_eq!(got.names[0], "Document 0");
     assert_eq!(world.org().requests().len(), 1);
@@ -384,12 +385,35 @@ async fn documents_are_counted_and_named() {
         .documents_of(&id(&world, 2))
         .await
         .expect("an answer");
-    assert_eq!(got.expect("none").count, 0);
+    assert_eq!(got.read().expect("none").count, 0);
     for code in [403, 404] {
         world.org().fault(times(1, status(code, None)));
         let got = reader.documents_of(&id(&world, 1)).await;
-        assert_eq!(got.expect("an answer"), None, "{code}");
+        assert_eq!(got.expect("an answer"), OwnedPart::NotShown, "{code}");
     }
+}
+
+#[tokio::test]
+async fn documents_take_one_request_each() {
+    let world = with_users(4).await;
+    world.org().add_document(&email(3), "Sales overview");
+    let (reader, creators) = (world.reader(), ids(&world, 4));
+    let count = |owned: &OwnedPart<OwnedDocuments>| owned.read().map(|all| all.count);
+    let got = read_documents(&reader, &creators).await.expect("answers");
+    let counts: Vec<_> = creators.iter().map(|user| count(&got[user])).collect();
+    assert_eq!(counts, [Some(0), Some(0), Some(1), Some(0)]);
+    assert_eq!(world.org().requests().len(), 4);
+    // What fails for one user may work for others.
+    world.org().fault(times(1, status(400, None)));
+    let got = read_documents(&reader, &creators).await.expect("answers");
+    let is_failed = |part: &&OwnedPart<_>| matches!(part, OwnedPart::Failed(_));
+    assert_eq!(got.values().filter(is_failed).count(), 1, "{got:?}");
+    world.org().clear_requests();
+    world.org().fault(times(1, status(403, None)));
+    let got = read_documents(&reader, &creators).await.expect("answers");
+    assert!(got.values().all(|part| *part == OwnedPart::NotShown));
+    assert_eq!((got.len(), world.org().requests().len()), (4, 1));
+    assert!(read_documents(&reader, &[]).await.expect("none").is_empty());
 }
 
 #[tokio::test]

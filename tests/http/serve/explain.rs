@@ -45,8 +45,12 @@ async fn ask(server: &TestServer, path: &str) -> super::support::Answer {
 async fn user_explanation_matches_the_command() {
     let (sandbox, server) = server_with_omni().await;
     roster(&server, "email,display_name,region\nann@x.co,Ann,[south]\n");
+    sandbox
+        .org()
+        .add_schedule("ann@x.co", "daily revenue", Some(4));
+    sandbox.org().add_document("ann@x.co", "<Sales>");
     let mut doc = ask(&server, ANN).await.json();
-    for id in ["/omni/id", "/change/id"] {
+    for id in ["/omni/id", "/change/id", "/owned/schedules/0/id"] {
         *doc.pointer_mut(id).expect("an id") = "…".into();
     }
     assert_snapshot!(format!("{doc:#}"), @r#"
@@ -91,6 +95,23 @@ async fn user_explanation_matches_the_command() {
         "email": "ann@x.co",
         "id": "…"
       },
+      "owned": {
+        "documents": {
+          "count": 1,
+          "names": [
+            "<Sales>"
+          ]
+        },
+        "personal_tokens": [],
+        "schedules": [
+          {
+            "id": "…",
+            "name": "daily revenue",
+            "recipients": 4
+          }
+        ],
+        "unread": []
+      },
       "present_roles": [],
       "roles": [],
       "roster": [
@@ -99,7 +120,7 @@ async fn user_explanation_matches_the_command() {
       "stated": []
     }
     "#);
-    assert_eq!(sandbox.org().requests().len(), 2);
+    assert_eq!(sandbox.org().requests().len(), 5);
 
     let page = ask(&server, "/users/ann@x.co").await;
     assert_eq!(page.status, 200);
@@ -109,12 +130,15 @@ async fn user_explanation_matches_the_command() {
         "&#60;Ann&#62;, active",
         "<dt><code>department</code></dt><dd>&#39;sales&#39;</dd>",
         "<code>region</code>: <del>[&#39;north&#39;]</del> → <ins>[&#39;south&#39;]</ins>",
+        "<dt>Schedules</dt><dd>daily revenue</dd>",
+        "<dt>Personal tokens</dt><dd>none</dd>",
+        "<dt>Documents</dt><dd>&#60;Sales&#62;</dd>",
         "Check again",
     ] {
         assert!(page.body.contains(part), "{part}\n{}", page.body);
     }
     let count = server.get("/metrics").await.body;
-    let line = r#"omni_user_sync_requests_total{method="GET",status="200"} 4"#;
+    let line = r#"omni_user_sync_requests_total{method="GET",status="200"} 10"#;
     assert!(count.contains(line), "{count}");
     assert_eq!(sandbox.org().writes().len(), 0);
 }
@@ -189,7 +213,7 @@ async fn lookups_are_rate_limited() {
             refused.body
         );
     }
-    assert_eq!(sandbox.org().requests().len(), 12);
+    assert_eq!(sandbox.org().requests().len(), 30);
 }
 
 #[tokio::test]
