@@ -368,10 +368,11 @@ impl Org {
 }
 
 impl State {
-    /// The only place where a user or group changes, by a request or a test.
+    /// The only place where a user, group or schedule changes, by a request or a test.
     pub(super) fn change(&mut self, request: Option<u64>, change: Change) {
+        let next_request = self.log.next_number();
         let Self { world, history, .. } = self;
-        history.apply(request, world, change);
+        history.apply(request, next_request, world, change);
     }
 
     /// Checks the key, then the rate limit.

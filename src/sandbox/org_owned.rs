@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::org::Org;
+use super::org::{Org, State};
 use super::owned::{Document, Moved, PersonalToken, Schedule};
 use super::user::Id;
 use super::world::Change;
@@ -16,8 +16,11 @@ impl Org {
     #[track_caller]
     pub fn add_schedule(&self, owner: &str, name: &str, recipients: Option<u32>) -> String {
         let owner = self.id_of(owner);
-        let owned = &mut self.lock().world.owned;
-        owned.add_schedule(owner, name, recipients).to_string()
+        let mut state = self.lock();
+        let schedule = state.world.owned.new_schedule(owner, name, recipients);
+        let id = schedule.id.to_string();
+        state.change(None, Change::AddSchedule(Box::new(schedule)));
+        id
     }
 
     /// Deletes a schedule, as its owner does.
@@ -26,9 +29,9 @@ impl Org {
     /// If there is no such schedule.
     #[track_caller]
     pub fn remove_schedule(&self, id: &str) {
-        let schedules = &mut self.lock().world.owned.schedules;
-        let at = schedules.iter().position(|one| one.id.to_string() == id);
-        schedules.remove(at.expect("the sandbox has no such schedule"));
+        let mut state = self.lock();
+        let id = state.schedule_id(id);
+        state.change(None, Change::RemoveSchedule(id));
     }
 
     /// Hides the content of a schedule from a user, so that it can't be transferred to this user.
@@ -52,8 +55,7 @@ impl Org {
     pub fn transfer_schedule(&self, id: &str, to: &str) {
         let to = self.id_of(to);
         let mut state = self.lock();
-        let id = Id::parse(id).filter(|id| state.world.owned.schedule(*id).is_some());
-        let id = id.expect("the sandbox has no such schedule");
+        let id = state.schedule_id(id);
         state.change(None, Change::TransferSchedule { id, to });
     }
 
@@ -162,4 +164,14 @@ impl Org {
 
 fn named(schedule: &Schedule, owner: String) -> (String, String, String) {
     (schedule.id.to_string(), schedule.name.clone(), owner)
+}
+
+impl State {
+    /// # Panics
+    /// If there is no such schedule.
+    #[track_caller]
+    fn schedule_id(&self, id: &str) -> Id {
+        let id = Id::parse(id).filter(|id| self.world.owned.schedule(*id).is_some());
+        id.expect("the sandbox has no such schedule")
+    }
 }

@@ -127,16 +127,20 @@ impl Owned {
         self.schedules.iter().find(|schedule| schedule.id == id)
     }
 
-    pub(super) fn add_schedule(&mut self, owner: Id, name: &str, recipients: Option<u32>) -> Id {
-        let id = self.take_id();
-        self.schedules.push(Schedule {
-            id,
+    /// A schedule with a new id, which is not added yet.
+    pub(super) fn new_schedule(
+        &mut self,
+        owner: Id,
+        name: &str,
+        recipients: Option<u32>,
+    ) -> Schedule {
+        Schedule {
+            id: self.take_id(),
             name: name.to_owned(),
             owner,
             recipients,
             hidden_from: BTreeSet::new(),
-        });
-        id
+        }
     }
 
     /// Changes the owner of a schedule from the user with this email.

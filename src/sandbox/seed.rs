@@ -57,7 +57,8 @@ pub(super) fn schedules(users: &Store, schedules: usize) -> Owned {
         if let Some(user) = users.after(owner).next() {
             let name = format!("{} report {}", PERIODS[n % PERIODS.len()], n + 1);
             let recipients = u32::try_from(n % 4).ok().filter(|count| *count > 0);
-            owned.add_schedule(user.id, &name, recipients);
+            let schedule = owned.new_schedule(user.id, &name, recipients);
+            owned.schedules.push(schedule);
         }
     }
     owned

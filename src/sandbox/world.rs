@@ -10,7 +10,7 @@ use super::options::{
     ClearBy, ClearMode, Endpoint, Filter, Inactive, LargerCount, LastModified, ListedGroups, Lists,
     Options, Origins, OtherIds, PatchAnswer, PatchForms, PutMode, Repeated, ScheduleOwners,
 };
-use super::owned::Owned;
+use super::owned::{Owned, Schedule};
 use super::roles::{Holder, Roles, Scope};
 use super::seed;
 use super::store::Store;
@@ -66,6 +66,8 @@ pub(super) enum Change {
         scope: Scope,
         role: String,
     },
+    AddSchedule(Box<Schedule>),
+    RemoveSchedule(Id),
     /// Changes the owner of a schedule.
     TransferSchedule {
         id: Id,
@@ -90,7 +92,8 @@ impl Change {
             Self::SetGroup(group) => Concern::Group(group.id.clone()),
             Self::RemoveGroup(id) => Concern::Group(id.clone()),
             Self::AssignRole { holder, .. } => Concern::RolesOf(holder.clone()),
-            Self::TransferSchedule { id, .. } => Concern::Schedule(*id),
+            Self::AddSchedule(schedule) => Concern::Schedule(schedule.id),
+            Self::RemoveSchedule(id) | Self::TransferSchedule { id, .. } => Concern::Schedule(*id),
         }
     }
 }
@@ -175,6 +178,8 @@ impl World {
             | Change::Remove(_)
             | Change::RemoveGroup(_)
             | Change::AssignRole { .. }
+            | Change::AddSchedule(_)
+            | Change::RemoveSchedule(_)
             | Change::TransferSchedule { .. } => None,
         }
     }
@@ -262,6 +267,8 @@ impl World {
                 scope,
                 role,
             } => self.roles.assign(holder, scope, role),
+            Change::AddSchedule(schedule) => self.owned.schedules.push(*schedule),
+            Change::RemoveSchedule(id) => self.owned.schedules.retain(|one| one.id != id),
             Change::TransferSchedule { id, to } => {
                 let owner = self.owned.schedule(id).map(|schedule| schedule.owner);
                 let from = owner.map_or_else(String::new, |owner| self.email(owner));
