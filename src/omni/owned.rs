@@ -18,6 +18,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::slice;
 
 /// The number of owners to look up at most, to learn whether they are users.
 const MAX_OWNERS: usize = 3;
@@ -108,20 +109,9 @@ fn settled(records: ListedRecords<ListedSchedule>) -> Result<Vec<ListedSchedule>
     Err(OmniError::UnreliableSchedules { doubt })
 }
 
-/// The schedules of a user among those that Omni shows for the user, by name. Others are shown if it ignores the
-/// filter; one without an owner counts as the user's.
-///
-/// # Errors
-/// [`OmniError::UnreliableSchedules`] if all belong to one other user: the list may show another kind of id.
-fn of_owner(shown: Vec<ListedSchedule>, owner: &UserId) -> Result<Vec<OwnedSchedule>, OmniError> {
-    let owners: HashSet<_> = shown.iter().map(|one| &one.owner).collect();
-    let is_own = |shown: &Option<UserId>| shown.as_ref().is_none_or(|id| same_id(id, owner));
-    if owners.len() == 1 && !owners.into_iter().all(is_own) {
-        let doubt = "it shows the schedules of one user as those of another";
-        return Err(OmniError::UnreliableSchedules { doubt });
-    }
-    let own = shown.into_iter().filter(|one| is_own(&one.owner));
-    Ok(by_name(own.map(|one| one.schedule).collect()))
+/// Whether a schedule belongs to a user. One that shows no owner does, if Omni shows it for the user.
+fn is_of(shown: &ListedSchedule, owner: &UserId) -> bool {
+    shown.owner.as_ref().is_none_or(|id| same_id(id, owner))
 }
 
 fn by_name(mut schedules: Vec<OwnedSchedule>) -> Vec<OwnedSchedule> {
@@ -170,8 +160,27 @@ impl Reader {
         list.url
             .query_pairs_mut()
             .append_pair("ownerId", owner.as_str());
-        let read = self.records(&list).await.and_then(settled);
-        shown(read.and_then(|shown| of_owner(shown, owner)))
+        let own = match self.records(&list).await.and_then(settled) {
+            Ok(shown) => self.of_owner(shown, owner).await,
+            Err(error) => Err(error),
+        };
+        shown(own)
+    }
+
+    /// The schedules of a user among those that Omni shows for the user, by name. If it shows others too, it ignores the
+    /// filter, or the owners have another kind of id, and these could be the user's.
+    async fn of_owner(
+        &self,
+        shown: Vec<ListedSchedule>,
+        owner: &UserId,
+    ) -> Result<Vec<OwnedSchedule>, OmniError> {
+        let is_clear = shown.iter().all(|one| is_of(one, owner));
+        if !is_clear && !self.shows_users(&shown, slice::from_ref(owner)).await? {
+            let doubt = "it shows the schedules of one user as those of another";
+            return Err(OmniError::UnreliableSchedules { doubt });
+        }
+        let own = shown.into_iter().filter(|one| is_of(one, owner));
+        Ok(by_name(own.map(|one| one.schedule).collect()))
     }
 
     /// Whether Omni shows schedules with the keys in use.
