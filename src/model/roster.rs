@@ -99,6 +99,8 @@ pub struct Desired {
     pub fingerprint: Fingerprint,
     /// Whether this is the roster of `source.path`. Another roster never prunes.
     pub is_source: bool,
+    /// The only user to be compared, if not all are. Rows of other users only say what this one depends on.
+    pub only: Option<Email>,
 }
 
 impl Desired {
@@ -157,26 +159,28 @@ impl Desired {
         leavers.filter(|leaver| leaver.state == LeaveState::Upcoming)
     }
 
-    /// Keeps only the rows of one user, and one more upsert: whether there is an upsert decides if a
-    /// missing user is pruned.
+    /// Compares only one user. Of the other rows, those stay that decide about this user: the row of the successor,
+    /// which says whether the successor stays, and one upsert, without which a missing user is not pruned.
     #[must_use]
-    pub(crate) fn about(mut self, email: &Email) -> Self {
+    pub(crate) fn about(mut self, email: &Email, successor: Option<&Email>) -> Self {
         let mut upserts = 0;
         self.users.retain(|of, entry| {
             let is_upsert = matches!(entry.want, DesiredUser::Upsert(_));
             upserts += usize::from(is_upsert);
-            of == email || (is_upsert && upserts == 1)
+            of == email || Some(of) == successor || (is_upsert && upserts == 1)
         });
         self.memberships = self.memberships.about(email);
-        self.keep_roles_of(email);
-        self
-    }
-
-    /// Keeps only the roles of one user.
-    pub(crate) fn keep_roles_of(&mut self, email: &Email) {
         if let Some(roles) = &mut self.roles {
             roles.rows.retain(|row| row.subject == *email);
         }
+        self.only = Some(email.clone());
+        self
+    }
+
+    /// Whether a user is to be compared.
+    #[must_use]
+    pub fn compares(&self, email: &Email) -> bool {
+        self.only.as_ref().is_none_or(|only| only == email)
     }
 
     /// Whether this roster may remove users, by `op` or by pruning.

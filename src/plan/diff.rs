@@ -85,6 +85,7 @@ impl Plan {
         policy: &Policy,
     ) -> Self {
         let planner = Planner {
+            desired,
             observed,
             schema,
             memory,
@@ -108,6 +109,8 @@ impl Plan {
         planner.prune(desired, &mut plan);
         memberships::plan(desired, observed, memory, policy, &mut plan);
         roles::plan(desired, observed, memory, policy, &mut plan);
+        plan.changes
+            .retain(|change| change.email().is_none_or(|email| desired.compares(email)));
         successors::plan(desired, observed, schema, policy, &mut plan);
         plan.sort();
         plan
@@ -230,6 +233,7 @@ pub(crate) fn differences(
 }
 
 struct Planner<'a> {
+    desired: &'a Desired,
     observed: &'a Observed,
     schema: &'a Schema,
     memory: &'a Memory,
@@ -259,7 +263,8 @@ impl Planner<'_> {
 
     fn compare_some(&self, rows: &ByEmail<Entry>, start: usize, count: usize) -> Plan {
         let mut plan = Plan::default();
-        let mut rows = rows.iter().skip(start).take(count);
+        let rows = rows.iter().skip(start).take(count);
+        let mut rows = rows.filter(|(email, _)| self.desired.compares(email));
         loop {
             let batch = rows.by_ref().take(BATCH);
             let batch: Vec<_> = batch
@@ -434,7 +439,9 @@ impl Planner<'_> {
     /// The due removals of users that the roster does not name, and the number of those still in their grace.
     fn missing(&self, desired: &Desired) -> (Vec<Change>, usize) {
         let unnamed = self.observed.users().filter(|user| {
-            !desired.users.contains_key(&user.email) && !desired.frozen.contains_key(&user.email)
+            desired.compares(&user.email)
+                && !desired.users.contains_key(&user.email)
+                && !desired.frozen.contains_key(&user.email)
         });
         let candidates =
             unnamed.filter(|user| ownership::may_prune(user, self.memory, self.policy));

@@ -50,6 +50,7 @@ pub(super) fn merge(
         folder: meta.folder,
         fingerprint: meta.fingerprint,
         is_source: meta.is_source,
+        only: None,
     };
     let mut entries = Entries::default();
     for file in parsed {

@@ -75,7 +75,8 @@ impl Missing {
         if emails.is_empty() {
             return None;
         }
-        let is_unknown = |email: &&&Email| !cache.knows(email) && !cache.is_new_list();
+        let shows_all = cache.is_new_list() && !cache.observed.is_of_one();
+        let is_unknown = |email: &&&Email| !cache.knows(email) && !shows_all;
         let unknown: Vec<_> = emails.iter().filter(is_unknown).copied().cloned().collect();
         if !unknown.is_empty() {
             return Some(Self::Successors(unknown));

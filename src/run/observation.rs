@@ -6,6 +6,7 @@ use super::observe::{ObservationSource, ObserveRequest};
 use super::read_budget::ReadBudget;
 use crate::model::{Desired, Email, Fingerprint, Readings, Schema};
 use crate::omni::{self, Reader};
+use crate::plan;
 use crate::roster::{self, SourceError};
 use crate::settings::{Settings, SettingsError};
 use crate::state::StateDb;
@@ -104,10 +105,7 @@ impl Observation<'_> {
             cached => cached.map(|cached| cached.cache),
         };
         let schema = self.definitions().await?;
-        let mut desired = self.roster(&schema).await?;
-        if let Scope::One(email) = scope {
-            desired.keep_roles_of(email);
-        }
+        let desired = self.roster(&schema).await?;
         let needs_groups = self.needs_groups(&desired, scope);
         let reader = self.reader.with_groups(needs_groups);
         let request = self.request(&reader, &desired, scope, needs_groups);
@@ -195,13 +193,12 @@ impl Observation<'_> {
         } = self.target;
         let source = &self.settings.source;
         let reading = roster::read_stable(source, path, *is_source, schema, *stable_fingerprint);
-        let mut desired = roster::unless_stopped(self.reader.stop(), reading).await?;
-        if let Some(email) = only {
-            desired.users.retain(|of, _| of == email);
-            desired.memberships = desired.memberships.about(email);
-            desired.keep_roles_of(email);
-        }
-        Ok(desired)
+        let desired = roster::unless_stopped(self.reader.stop(), reading).await?;
+        let Some(email) = only else {
+            return Ok(desired);
+        };
+        let successor = plan::successor_of(&desired, &self.settings.policy, email).cloned();
+        Ok(desired.about(email, successor.as_ref()))
     }
 
     fn request<'r>(

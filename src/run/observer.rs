@@ -140,11 +140,13 @@ impl Observer {
         email: &Email,
         stop: &CancellationToken,
     ) -> Result<Explanation, RunError> {
-        let target = Target::source(&self.settings, None)?;
+        let target = Target {
+            only: Some(email.clone()),
+            ..Target::source(&self.settings, None)?
+        };
         self.check_place(&target, None, stop).await?;
         let scope = Scope::One(email);
-        let mut snapshot = self.observe(&target, scope, None, None, stop).await?;
-        snapshot.desired = snapshot.desired.about(email);
+        let snapshot = self.observe(&target, scope, None, None, stop).await?;
         let policy = &self.settings.policy;
         let prepared = self
             .assess(snapshot, &without_limits(policy), false, stop)
@@ -199,7 +201,8 @@ impl Observer {
                 ..
             } = prepared;
             let reader = self.client.reader(stop);
-            missing.read(&mut cache, &reader, self.keep_in()).await?;
+            // On the heap, because this future is large.
+            Box::pin(missing.read(&mut cache, &reader, self.keep_in())).await?;
             // Other removals may pass the limits now.
             prepared = Prepared::new(Snapshot { desired, cache }, memory, policy);
         }

@@ -192,6 +192,7 @@ fn desired(rows: Vec<Option<Option<DesiredUser>>>, is_source: bool) -> Desired {
         folder: Vec::new(),
         fingerprint: Fingerprint([0; 32]),
         is_source,
+        only: None,
     }
 }
 

@@ -240,6 +240,7 @@ impl Case {
             folder: Vec::new(),
             fingerprint: Fingerprint([0; 32]),
             is_source: true,
+            only: None,
         }
     }
 

@@ -24,6 +24,8 @@ mod observed_groups;
 #[cfg(feature = "sandbox")]
 mod omni;
 #[cfg(feature = "sandbox")]
+mod one_leaver;
+#[cfg(feature = "sandbox")]
 mod page_size;
 #[cfg(feature = "sandbox")]
 mod partial_listing;

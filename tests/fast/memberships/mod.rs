@@ -126,6 +126,7 @@ fn desired(cells: &[(usize, Option<Vec<usize>>)]) -> Desired {
         folder: Vec::new(),
         fingerprint: Fingerprint([0; 32]),
         is_source: true,
+        only: None,
     }
 }
 

@@ -223,6 +223,7 @@ pub(crate) fn roster(rows: &[(&str, DesiredUser)]) -> Desired {
         folder: Vec::new(),
         fingerprint: Fingerprint([7; 32]),
         is_source: true,
+        only: None,
     }
 }
 
