@@ -24,9 +24,6 @@ impl Guard<'_> {
                 continue;
             };
             match successors.get(&owner.id) {
-                _ if self.memory.approved.covers_loss(&change) => others.push(change),
-                None => lost.add(loss(&owner), [change]),
-                Some(Err(why)) => lost.add(format!("{}; {why}", loss(&owner)), [change]),
                 Some(Ok(successor)) => {
                     let (handed_over, removal) = transfer_all(change, &owner, successor);
                     let is_approved = |one| self.memory.approved.covers(one);
@@ -38,6 +35,11 @@ impl Guard<'_> {
                         differing.add(new_access(&owner, successor), changes);
                     }
                 }
+                None | Some(Err(_)) if self.memory.approved.covers_loss(&change) => {
+                    others.push(change);
+                }
+                None => lost.add(loss(&owner), [change]),
+                Some(Err(why)) => lost.add(format!("{}; {why}", loss(&owner)), [change]),
             }
         }
         transfers.extend(others);

@@ -9,8 +9,8 @@ use super::EndedChange;
 use super::attempt::Attempt;
 use super::worker::{MAX_ATTEMPTS, Worker};
 use crate::model::{
-    Change, ChangeOutcome, ObservedUser, OwnedSchedule, OwnedSchedules, ScheduleId, Transfer,
-    UserId,
+    Change, ChangeOutcome, ObservedUser, OwnedSchedule, OwnedSchedules, OwnedSchedulesPolicy,
+    ScheduleId, Transfer, UserId,
 };
 use crate::omni::OmniError;
 use crate::run::cache::Effect;
@@ -66,7 +66,8 @@ impl Worker<'_> {
 
     /// Why the user's schedules prevent a removal. They are read again if the last reading is too old.
     async fn why_unchecked(&self, change: &Change) -> Result<Option<String>, OmniError> {
-        let Some(user) = change.removed() else {
+        let ignores = self.work.policy.owned_schedules == OwnedSchedulesPolicy::Ignore;
+        let Some(user) = change.removed().filter(|_| !ignores) else {
             return Ok(None);
         };
         let Some(owned) = user.owned.as_deref() else {
