@@ -8,6 +8,7 @@ mod history;
 mod init;
 mod key_users;
 mod kill;
+mod kill_leavers;
 mod kill_memberships;
 mod kill_roles;
 mod log;

@@ -251,6 +251,10 @@ impl<'a> Assignments<'a> {
 
     /// The stated roles that Omni does not have in the end.
     fn not_assigned(&self) -> Vec<String> {
+        // Roles wait for the removal of their user.
+        if !self.of.record.scenario.may_remove() {
+            return Vec::new();
+        }
         let record = self.of.record;
         let last = record.windows.last();
         let Some((window, roster)) = last.and_then(|one| Some((one, one.roster.as_ref()?))) else {

@@ -61,6 +61,9 @@ impl Invariants<'_> {
         let Some(stated) = Statements::new(scenario, roster, file, &names) else {
             return;
         };
+        if !scenario.may_remove() {
+            return;
+        }
         let users = org.users();
         let mut wrong = Vec::new();
         for group in stated.groups() {
@@ -103,6 +106,7 @@ impl Invariants<'_> {
         let is_active = user["active"] == json!(true);
         match row.op {
             Op::Delete | Op::Deactivate if row.email == PROTECTED => true,
+            Op::Delete | Op::Deactivate if !self.record.scenario.may_remove() => true,
             Op::Delete => self.policy.deactivates && !is_active,
             Op::Deactivate => !is_active,
             Op::Upsert => {
@@ -127,7 +131,8 @@ impl Invariants<'_> {
             > 1;
         let is_gone = self.policy.deactivates && user["active"] == json!(false);
         let is_named = !matches!(roster.want(&email), Wanted::Nothing);
-        if email == PROTECTED || twins || is_gone || is_named || !roster.may_prune() {
+        let may_go = roster.may_prune() && self.record.scenario.may_remove();
+        if email == PROTECTED || twins || is_gone || is_named || !may_go {
             return None;
         }
         match self.policy.prune {

@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 /// More than any run takes: 120 s for each of a few 429s, a minute each for a few hundred requests.
 const MAX_RUN_TIME: Duration = Duration::from_secs(4 * 3600);
-/// The number of runs needed after the last trouble: each of the nine rules that hold takes an approval and another
+/// The number of runs needed after the last trouble: each of the eleven rules that hold takes an approval and another
 /// run.
-const MAX_LAST_RUNS: usize = 10;
+const MAX_LAST_RUNS: usize = 12;
 /// The number of runs that read the roles of all users.
 const ROLE_RUNS: usize = 2;
 
@@ -51,6 +51,10 @@ pub(crate) async fn play(scenario: &Scenario, is_shown: bool) -> (Totals, Vec<St
         .access
         .iter()
         .for_each(|access| access.begin(world.org()));
+    scenario
+        .schedules
+        .iter()
+        .for_each(|schedules| schedules.begin(world.org()));
     let roles = scenario.roles.as_ref();
     let catalogue = roles.map(|roles| roles.begin(world.org()));
     let mut driver = Driver {
@@ -62,6 +66,7 @@ pub(crate) async fn play(scenario: &Scenario, is_shown: bool) -> (Totals, Vec<St
             approved: Vec::new(),
             last_results: Vec::new(),
             wrong: Vec::new(),
+            restarts: Vec::new(),
             at_first: world.org().history().len(),
         },
         reconciler: None,
@@ -130,10 +135,10 @@ impl<'a> Driver<'a> {
             Step::Trouble(at, trouble) => self.expect_trouble(*at, trouble),
             Step::Run(trigger) => drop(self.run(*trigger).await),
             Step::Plan => drop(self.plan().await),
-            Step::Restart => self.reconciler = None,
+            Step::Restart => self.end_process(),
             Step::Approve => drop(self.approve().await),
             Step::ClockJump(minutes) => {
-                self.reconciler = None;
+                self.end_process();
                 shift(self.record.world, minutes * 60_000);
             }
         }
@@ -154,6 +159,11 @@ impl<'a> Driver<'a> {
             }
             _ => self.troubles.push((number, trouble.clone())),
         }
+    }
+
+    fn end_process(&mut self) {
+        self.reconciler = None;
+        self.record.restarts.push(self.next_request());
     }
 
     /// A plan, beside the process that has the state lock. It may meet a fault, as any run.
@@ -180,7 +190,7 @@ impl<'a> Driver<'a> {
         }
         let outcome = self.run_alone(trigger, first).await;
         if outcome.is_none() {
-            self.reconciler = None;
+            self.end_process();
             // Requests on their way arrive.
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -300,7 +310,7 @@ impl<'a> Driver<'a> {
             let shows_all = self.lists_show_all();
             if shows_all && !is_later {
                 is_later = true;
-                self.reconciler = None;
+                self.end_process();
                 shift(self.record.world, -LIST_LAG.num_milliseconds());
             }
             let Some(outcome) = self.run(Trigger::Command).await else {
@@ -328,7 +338,7 @@ impl<'a> Driver<'a> {
                 return self.complain("what is held can't be approved");
             }
         }
-        self.reconciler = None;
+        self.end_process();
         match self.plan().await {
             Ok(plan) => {
                 let protected = plan.verdict.protected();
@@ -347,7 +357,10 @@ impl<'a> Driver<'a> {
         let is_unknown = change
             .role()
             .is_some_and(|role| role.to.as_str() == UNKNOWN);
-        is_unknown || change.operation() == Operation::Leave && !self.record.scenario.may_leave()
+        let scenario = self.record.scenario;
+        is_unknown
+            || change.operation() == Operation::Leave && !scenario.may_leave()
+            || change.operation().is_removal() && !scenario.may_remove()
     }
 
     /// Removes revoked keys, and adds a new one if none is left.

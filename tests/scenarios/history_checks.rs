@@ -6,8 +6,9 @@ use crate::membership_history;
 use crate::record::{Record, Window, member_history};
 use crate::role_history::{self, RoleHistory};
 use crate::roles::is_of_roles;
+use crate::schedules::transferred;
 use omni_user_sync::model::{
-    ChangeIntent, ChangeOutcome, ChangeRecord, Field, HeldChange, Operation,
+    ChangeIntent, ChangeOutcome, ChangeRecord, Field, FieldChange, HeldChange, Operation,
 };
 use omni_user_sync::sandbox::{Changed, Request};
 use serde_json::{Value, json};
@@ -46,6 +47,7 @@ pub(crate) async fn audit(
         run.every_write_has_its_intent(&mut wrong);
         run.applied_changes_happened(&mut wrong);
         run.changes_not_applied_did_not_happen(&mut wrong);
+        run.removals_wait_for_transfers(&mut wrong);
         if let Some(number) = window.number {
             let held = db.held(number).await;
             let held = held.expect("the state database can be read");
@@ -144,6 +146,35 @@ impl RunHistory<'_> {
         }
     }
 
+    /// No removal is sent in a run before all transfers of the user are confirmed.
+    fn removals_wait_for_transfers(&self, wrong: &mut Vec<String>) {
+        let of = |is_it: fn(Operation) -> bool| {
+            let all = self.changes.iter();
+            all.filter(move |change| is_it(change.intent.operation))
+        };
+        for transfer in of(|operation| operation == Operation::Transfer) {
+            let outcome = transfer.settled.as_ref().map(|settled| settled.outcome);
+            let is_of_owner = |one: &&ChangeRecord| one.intent.user_id == transfer.intent.user_id;
+            for removal in of(Operation::is_removal).filter(is_of_owner) {
+                let is_sent = |write: &Request| is_of(&removal.intent, write);
+                let was_last = self
+                    .writes()
+                    .filter(|one| is_of(&transfer.intent, one))
+                    .last();
+                let last = was_last.map_or(0, |write| write.number);
+                let mut removals = self.writes().filter(|write| is_sent(write));
+                let is_early = |write: &Request| write.number < last;
+                let is_unconfirmed = outcome != Some(ChangeOutcome::Applied);
+                if removals.any(|write| is_unconfirmed || is_early(write)) {
+                    wrong.push(format!(
+                        "removed before a transfer was confirmed: {transfer:?} in {:?}",
+                        self.window
+                    ));
+                }
+            }
+        }
+    }
+
     /// The roles of a user are not assigned in a run whose change of the user failed, or was held.
     fn roles_wait_for_their_user(&self, held: &[HeldChange], wrong: &mut Vec<String>) {
         let failed = self.changes.iter().filter(|change| {
@@ -201,6 +232,10 @@ impl RunHistory<'_> {
                 self.all,
             );
         }
+        // A schedule that the owner no longer has is not lost.
+        if change.intent.operation == Operation::Transfer && detail.contains("no longer") {
+            return true;
+        }
         // DELETE 404 by an id that was just observed: done (docs/omni.md).
         if detail.contains("was already gone") {
             return true;
@@ -252,7 +287,10 @@ fn is_of(intent: &ChangeIntent, write: &Request) -> bool {
         Operation::Delete => write.method == "DELETE" && is_path,
         Operation::Leave | Operation::Join => membership_history::is_of(intent, write),
         Operation::Assign => role_history::is_of(intent, write),
-        Operation::Transfer => panic!("no scenario has schedules"),
+        Operation::Transfer => {
+            let schedule = intent.fields.iter().find_map(FieldChange::schedule);
+            schedule.is_some_and(|id| transferred(&write.path) == Some(id.as_str()))
+        }
         Operation::Update | Operation::Deactivate if write.method == "PUT" => is_path,
         Operation::Update | Operation::Deactivate => {
             write.method == "PATCH"

@@ -34,6 +34,7 @@ pub(crate) async fn check(record: &Record<'_>) -> Vec<String> {
     invariants.memberships_stay_within_limits();
     invariants.every_stated_membership_is_applied();
     invariants.roles_are_as_stated();
+    invariants.schedules_are_safe();
     let Invariants {
         requests,
         history,

@@ -5,6 +5,7 @@ use crate::access::is_of_groups;
 use crate::invariants::{ATTRIBUTES, Invariants, deactivates, whose};
 use crate::record::{Approved, Window};
 use crate::roster::is_blank;
+use crate::schedules::is_of_schedules;
 use crate::trouble::Trouble;
 use fastrand::Rng;
 use omni_user_sync::model::Operation;
@@ -171,6 +172,7 @@ impl Invariants<'_> {
                 is_within(&request.number)
                     && matches!(request.method.as_str(), "PATCH" | "PUT")
                     && !is_of_groups(&request.path)
+                    && !is_of_schedules(&request.path)
                     && !deactivates(request, id_of(request))
             };
             let updates = self.requests.iter().filter(is_update);

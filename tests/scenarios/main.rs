@@ -34,6 +34,8 @@ mod role_history;
 mod roles;
 mod roster;
 mod scenario;
+mod schedule_checks;
+mod schedules;
 mod stated;
 mod stated_roles;
 #[path = "../support/mod.rs"]
@@ -43,12 +45,13 @@ mod trouble;
 use driver::play;
 use record::Totals;
 use scenario::{Kind, Scenario};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The number of scenarios that are played at once: most of their time they wait.
 const AT_ONCE: usize = 12;
+/// In bytes. Nested futures need more than usual in a debug build.
+const STACK: usize = 8 << 20;
 /// The number of smaller scenarios to try after a failure.
 const MAX_SHRINKS: usize = 100;
 
@@ -59,9 +62,11 @@ fn variable(name: &str) -> Option<u64> {
 
 /// Plays a scenario and returns what was wrong.
 fn check(scenario: &Scenario, is_shown: bool) -> (Totals, Vec<String>) {
-    let played = catch_unwind(AssertUnwindSafe(|| {
-        clock::hurried(play(scenario, is_shown))
-    }));
+    let played = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(STACK);
+        let play = thread.spawn_scoped(scope, || clock::hurried(play(scenario, is_shown)));
+        play.expect("a thread").join()
+    });
     played.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

@@ -4,6 +4,7 @@ use crate::access::OutsideGroup;
 use crate::roles::{Catalogue, OutsideRole};
 use crate::roster::COLUMNS;
 use crate::scenario::{NAMES, ScenarioPolicy, pick, value};
+use crate::schedules::OutsideSchedule;
 use fastrand::Rng;
 use omni_user_sync::sandbox::Org;
 use serde_json::{Value, json};
@@ -19,6 +20,7 @@ pub(crate) enum Outside {
     Add(String),
     Group(OutsideGroup),
     Role(OutsideRole),
+    Schedule(OutsideSchedule),
 }
 
 impl Outside {
@@ -59,6 +61,7 @@ impl Outside {
             }
             Outside::Group(group) => group.act(org),
             Outside::Role(role) => role.act(org, catalogue),
+            Outside::Schedule(schedule) => schedule.act(org),
             _ => {}
         }
     }

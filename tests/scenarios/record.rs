@@ -1,14 +1,14 @@
 //! What happened in a scenario, for the invariants.
 
 use crate::access::GroupsFile;
-use crate::invariants::is_of_user;
+use crate::invariants::{is_of_user, whose};
 use crate::memberships::members_of;
 use crate::role_history::is_of_roles;
 use crate::roles::{Catalogue, RolesFile, Scope};
 use crate::roster::Roster;
 use crate::scenario::Scenario;
 use crate::support::World;
-use omni_user_sync::model::{HeldChange, Operation, RunNumber};
+use omni_user_sync::model::{FieldChange, HeldChange, Operation, RunNumber};
 use omni_user_sync::sandbox::{Changed, Org, Request};
 
 /// One run, as the numbers of its requests.
@@ -38,6 +38,8 @@ pub(crate) struct Approved {
     pub(crate) group: Option<String>,
     /// What is assigned.
     pub(crate) role: Option<(Scope, String)>,
+    /// The schedules that a removal deletes, or the one that is transferred.
+    pub(crate) schedules: Vec<String>,
     /// The first request that may have used it.
     pub(crate) before: u64,
 }
@@ -48,6 +50,7 @@ impl Approved {
         let user = change.user_id.as_ref().map(|id| id.as_str().to_owned());
         let group = change.group.as_ref().and_then(|group| group.id.as_ref());
         let group = group.map(|id| id.as_str().to_owned());
+        let schedules = change.fields.iter().filter_map(FieldChange::schedule);
         let role = change.role.as_ref();
         let role = role.map(|role| (Scope::from(&role.scope.ids), role.to.as_str().to_owned()));
         Some(Self {
@@ -58,6 +61,7 @@ impl Approved {
             operation: change.operation,
             group,
             role,
+            schedules: schedules.map(|id| id.as_str().to_owned()).collect(),
             before,
         })
     }
@@ -73,8 +77,23 @@ pub(crate) struct Record<'a> {
     /// The results of the runs after the last trouble.
     pub(crate) last_results: Vec<String>,
     pub(crate) wrong: Vec<String>,
+    /// The numbers of the next requests whenever a process ended.
+    pub(crate) restarts: Vec<u64>,
     /// The number of changes that made the organisation at the start.
     pub(crate) at_first: usize,
+}
+
+impl Record<'_> {
+    /// The first request of the process that sent a request.
+    pub(crate) fn started_before(&self, number: u64) -> u64 {
+        let mut restarts = self.restarts.iter().rev();
+        restarts.find(|next| **next <= number).copied().unwrap_or(0)
+    }
+}
+
+/// Whether a change is about a schedule.
+pub(crate) fn is_of_schedule(change: &Changed) -> bool {
+    whose(change)["ownerId"].is_string()
 }
 
 /// The changes of users.
@@ -84,10 +103,10 @@ pub(crate) fn user_history(org: &Org) -> Vec<Changed> {
     history
 }
 
-/// The changes of users and groups, without those of their roles.
+/// The changes of users and groups, without those of their roles and schedules.
 pub(crate) fn member_history(org: &Org) -> Vec<Changed> {
     let mut history = org.history();
-    history.retain(|change| !is_of_roles(change));
+    history.retain(|change| !is_of_roles(change) && !is_of_schedule(change));
     history
 }
 
@@ -100,6 +119,8 @@ pub(crate) struct Totals {
     changes: usize,
     memberships: usize,
     roles: usize,
+    transfers: usize,
+    lost_schedules: usize,
     outside: usize,
     compared: usize,
     compared_groups: usize,
@@ -112,11 +133,13 @@ impl Totals {
         let requests = record.world.org().requests();
         let history = record.world.org().history();
         let ours = history.iter().filter(|change| change.request.is_some());
-        let (mut changes, mut memberships, mut roles) = (0, 0, 0);
+        let (mut changes, mut memberships, mut roles, mut transfers) = (0, 0, 0, 0);
         for change in ours {
             changes += 1;
             if is_of_roles(change) {
                 roles += usize::from(change.before != change.after);
+            } else if is_of_schedule(change) {
+                transfers += 1;
             } else if !is_of_user(change) {
                 let [before, after] =
                     [&change.before, &change.after].map(|one| members_of(one.as_ref()));
@@ -131,6 +154,8 @@ impl Totals {
             changes,
             memberships,
             roles,
+            transfers,
+            lost_schedules: record.world.org().lost_schedules().len(),
             outside: history.len() - changes - record.at_first,
             compared: compared[0],
             compared_groups: compared[1],
@@ -146,6 +171,8 @@ impl Totals {
         self.changes += other.changes;
         self.memberships += other.memberships;
         self.roles += other.roles;
+        self.transfers += other.transfers;
+        self.lost_schedules += other.lost_schedules;
         self.outside += other.outside;
         self.compared += other.compared;
         self.compared_groups += other.compared_groups;

@@ -201,6 +201,7 @@ fn recreation_after_a_kill_matches_the_reference() {
         name: if at == 4 { "" } else { "Ada" }.to_owned(),
         cells: ["Sales", "7", "[east]", "gold"].map(str::to_owned),
         groups: None,
+        successor: String::new(),
         flaw: None,
         is_upper_case: false,
     };
@@ -210,6 +211,7 @@ fn recreation_after_a_kill_matches_the_reference() {
         Step::Roster(Roster {
             columns,
             has_groups,
+            has_successor: false,
             rows,
         })
     };

@@ -39,6 +39,8 @@ pub(crate) struct Row {
     pub(crate) cells: [String; 4],
     /// The cell of the `groups` column, whether the roster has one or not; `None` if it is blank.
     pub(crate) groups: Option<Vec<&'static str>>,
+    /// The cell of the column `successor`, whether the roster has it or not.
+    pub(crate) successor: String,
     pub(crate) flaw: Option<Flaw>,
     /// Whether the email is in capitals.
     pub(crate) is_upper_case: bool,
@@ -50,6 +52,8 @@ pub(crate) struct Roster {
     pub(crate) columns: Vec<usize>,
     /// Whether it has a `groups` column.
     pub(crate) has_groups: bool,
+    /// Whether it has the column `successor`.
+    pub(crate) has_successor: bool,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -110,7 +114,8 @@ impl Roster {
             .map(|&at| format!(",{}", COLUMNS[at]))
             .collect();
         let groups = if self.has_groups { ",groups" } else { "" };
-        let mut text = format!("op,email,display_name{names}{groups}{more}\n");
+        let successor = if self.has_successor { ",successor" } else { "" };
+        let mut text = format!("op,email,display_name{names}{groups}{successor}{more}\n");
         for row in &self.rows {
             self.write(row, more, &mut text);
         }
@@ -141,7 +146,12 @@ impl Roster {
             Some(names) => format!(",\"[{}]\"", names.join(",")),
             None => ",".to_owned(),
         };
-        let rest = format!("{cells}{groups}{}", if more.is_empty() { "" } else { ",1" });
+        let successor = match self.has_successor {
+            true => format!(",{}", row.successor),
+            false => String::new(),
+        };
+        let more = if more.is_empty() { "" } else { ",1" };
+        let rest = format!("{cells}{groups}{successor}{more}");
         let name = &row.name;
         let other = if row.op == Op::Delete {
             "deactivate"

@@ -7,10 +7,11 @@ use crate::outside::Outside;
 use crate::readings::draw_options;
 use crate::roles::{Roles, RolesFile};
 use crate::roster::{COLUMNS, FileState, Flaw, LIST, NUMBER, Op, Roster, Row};
+use crate::schedules::{OwnedPolicy, Schedules};
 use crate::trouble::{Trouble, trouble};
 use fastrand::Rng;
 use omni_user_sync::model::Trigger;
-use omni_user_sync::sandbox::{Ids, Options, OtherIds};
+use omni_user_sync::sandbox::{Endpoint, Ids, Options, OtherIds, ScheduleOwners};
 use serde_json::{Value, json};
 
 /// A user that the settings protect.
@@ -29,6 +30,8 @@ pub(crate) struct Scenario {
     pub(crate) access: Option<Access>,
     /// `None` if the scenario has no roles.
     pub(crate) roles: Option<Roles>,
+    /// `None` if the scenario has no schedules.
+    pub(crate) schedules: Option<Schedules>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -93,11 +96,17 @@ impl Scenario {
             users: users(random, kind, &emails),
             access: chance(random, 60).then(|| Access::drawn(random, &emails)),
             roles: None,
+            schedules: None,
             steps: Vec::new(),
         };
         let access = scenario.access.as_ref();
         scenario.roles = chance(random, 50).then(|| Roles::drawn(random, kind, &emails, access));
-        let mut roster = roster(random, &emails, scenario.access.as_ref());
+        // The reference knows no schedules.
+        if kind == Kind::Faults && chance(random, 60) {
+            scenario.schedules = Some(Schedules::drawn(random, &emails));
+            scenario.options = Schedules::draw_options(random, scenario.options);
+        }
+        let mut roster = roster(random, &emails, &scenario);
         scenario.steps.push(Step::Roster(roster.clone()));
         let groups = scenario.access.as_ref();
         let groups = groups.and_then(|access| access.file.clone());
@@ -143,6 +152,7 @@ impl Scenario {
         settings.extend(policy.limits.settings());
         settings.extend(self.access.iter().flat_map(Access::settings));
         settings.extend(self.roles.iter().flat_map(Roles::settings));
+        settings.extend(self.schedules.iter().flat_map(Schedules::settings));
         settings
     }
 
@@ -151,6 +161,14 @@ impl Scenario {
             Step::Trouble(_, trouble) => Some(trouble),
             _ => None,
         })
+    }
+
+    /// Whether the list of schedules shows whose they are. If not, no user who may own some is removed.
+    pub(crate) fn may_remove(&self) -> bool {
+        let is_hidden = self.options.schedule_owners == ScheduleOwners::OtherIds;
+        let is_served = self.options.schedules == Endpoint::Served;
+        let ignores = |one: &Schedules| one.policy == OwnedPolicy::Ignore;
+        !is_hidden || !is_served || self.schedules.as_ref().is_none_or(ignores)
     }
 
     /// Whether Omni removes members from groups.
@@ -271,13 +289,7 @@ fn user(random: &mut Rng, email: &str, attributes: serde_json::Map<String, Value
     })
 }
 
-fn row(
-    random: &mut Rng,
-    email: &str,
-    columns: &[usize],
-    flawed: bool,
-    access: Option<&Access>,
-) -> Row {
+fn row(random: &mut Rng, email: &str, columns: &[usize], flawed: bool, scenario: &Scenario) -> Row {
     let op = *pick(
         random,
         &[
@@ -306,6 +318,7 @@ fn row(
         flaw = Some(Flaw::Op);
     }
     let text = |random: &mut Rng| pick(random, &["Sales", "Finance", "gold", "", " "]).to_string();
+    let (access, schedules) = (scenario.access.as_ref(), scenario.schedules.as_ref());
     Row {
         op,
         email: email.to_owned(),
@@ -321,31 +334,34 @@ fn row(
             text(random),
         ],
         groups: access.and_then(|access| access.cell(random, email)),
+        successor: schedules.map_or_else(String::new, |schedules| schedules.cell(random)),
         flaw,
         is_upper_case: chance(random, 8),
     }
 }
 
-fn roster(random: &mut Rng, emails: &[String], access: Option<&Access>) -> Roster {
+fn roster(random: &mut Rng, emails: &[String], scenario: &Scenario) -> Roster {
     let columns: Vec<_> = (0..COLUMNS.len()).filter(|_| chance(random, 55)).collect();
     let mut rows = Vec::new();
     for email in emails {
         if chance(random, 75) {
-            rows.push(row(random, email, &columns, false, access));
+            rows.push(row(random, email, &columns, false, scenario));
         }
     }
     if rows.is_empty() {
-        rows.push(row(random, &emails[0], &columns, false, access));
+        rows.push(row(random, &emails[0], &columns, false, scenario));
     }
+    let (access, schedules) = (scenario.access.as_ref(), scenario.schedules.as_ref());
     Roster {
         columns,
         has_groups: access.is_some_and(|access| access.has_column),
+        has_successor: schedules.is_some_and(|schedules| schedules.has_column),
         rows,
     }
 }
 
 /// Another roster with the same columns: some rows change, come, go, or become invalid.
-fn edit(random: &mut Rng, roster: &mut Roster, emails: &[String], access: Option<&Access>) {
+fn edit(random: &mut Rng, roster: &mut Roster, emails: &[String], scenario: &Scenario) {
     let (changes, comes) = *pick(random, &[(5, 5), (30, 20)]);
     let leaves = *pick(random, &[1, 2, 8, 8, 8, 8, 60]);
     let flawed = chance(random, 30);
@@ -356,11 +372,11 @@ fn edit(random: &mut Rng, roster: &mut Roster, emails: &[String], access: Option
             Some(_) if chance(random, leaves) => {}
             Some(row) if row.flaw.is_none() && !chance(random, changes) => rows.push(row.clone()),
             None if !chance(random, comes) => {}
-            _ => rows.push(row(random, email, &roster.columns, flawed, access)),
+            _ => rows.push(row(random, email, &roster.columns, flawed, scenario)),
         }
     }
     if rows.is_empty() {
-        rows.push(row(random, &emails[0], &roster.columns, false, access));
+        rows.push(row(random, &emails[0], &roster.columns, false, scenario));
     }
     if chance(random, 12) {
         // A group that all members leave.
@@ -395,6 +411,9 @@ fn step(random: &mut Rng, scenario: &Scenario, roster: &mut Roster, emails: &[St
             false => Step::Outside(Outside::Role(roles.outside(random, file))),
         };
     }
+    if scenario.schedules.is_some() && chance(random, 10) {
+        return Step::Outside(Outside::Schedule(Schedules::outside(random, emails)));
+    }
     let weights = match scenario.kind {
         Kind::Faults => 165,
         Kind::NoFaults => 95,
@@ -411,7 +430,7 @@ fn step(random: &mut Rng, scenario: &Scenario, roster: &mut Roster, emails: &[St
             ],
         )),
         30..54 => {
-            edit(random, roster, emails, access);
+            edit(random, roster, emails, scenario);
             Step::Roster(roster.clone())
         }
         54..60 => Step::File(*pick(

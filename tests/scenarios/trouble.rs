@@ -4,6 +4,7 @@ use crate::access::Access;
 use crate::outside::Outside;
 use crate::roles::Roles;
 use crate::scenario::{Scenario, chance, pick};
+use crate::schedules::Schedules;
 use fastrand::Rng;
 use omni_user_sync::sandbox::{What, When};
 use std::time::Duration;
@@ -39,6 +40,14 @@ pub(crate) fn trouble(random: &mut Rng, scenario: &Scenario, emails: &[String]) 
         return match chance(random, 70) {
             true => Trouble::Fault { what, when, times },
             false => Trouble::Outside(Outside::Role(roles.outside(random, &roles.file))),
+        };
+    }
+    if scenario.schedules.is_some() && chance(random, 25) {
+        let (what, when) = Schedules::fault(random);
+        let times = *pick(random, &[1, 1, 2, 3, 8]);
+        return match chance(random, 75) {
+            true => Trouble::Fault { what, when, times },
+            false => Trouble::Outside(Outside::Schedule(Schedules::outside(random, emails))),
         };
     }
     match random.u32(..96) {
