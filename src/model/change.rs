@@ -389,6 +389,18 @@ impl Change {
         }
     }
 
+    /// The user who is removed, leaves a group, or may get a lower role. Nothing of this is sent for protected users.
+    #[must_use]
+    pub fn user_losing_access(&self) -> Option<&Arc<ObservedUser>> {
+        let loses = match &self.action {
+            Action::Delete(_) | Action::Deactivate(_) => true,
+            Action::Membership(membership) => membership.change == MembershipChange::Leave,
+            Action::Role(assignment) => assignment.may_lower(),
+            Action::Update(..) | Action::Create(_) | Action::Transfer(_) => false,
+        };
+        self.user().filter(|_| loses)
+    }
+
     /// The id of the user; a user to be created has none.
     #[must_use]
     pub fn user_id(&self) -> Option<&UserId> {

@@ -38,7 +38,8 @@ pub struct Memory {
     pub key_users: HashSet<UserId>,
     /// The number of API keys in use of which Omni names no user.
     pub unnamed_keys: usize,
-    /// Why the user of an API key in use is not known, if Omni may name it later: no user is removed until then.
+    /// Why the user of an API key in use is not known, if Omni may name it later: no user is removed, leaves a group or
+    /// gets a lower role until then.
     pub key_doubt: Option<String>,
     /// What was sent in the last 24 hours.
     pub recent: RecentChanges,

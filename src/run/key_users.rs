@@ -1,8 +1,8 @@
 //! The users of the API keys, which `policy.protect_admins` protects too.
 //!
-//! A run whose plan removes users asks Omni about keys that no earlier run or check has asked about. If Omni does not
-//! answer, the run removes no users, because one of them may be the user of a key. The daemon asks about all keys at
-//! its start and once a day.
+//! A run whose plan takes access from users (removals, leaves, lower roles) asks Omni about keys that no earlier run or
+//! check has asked about. If Omni does not answer, the run sends none of these changes, because one of the users may be
+//! the user of a key. The daemon asks about all keys at its start and once a day.
 
 use super::observation::Snapshot;
 use super::{Observer, Prepared, RunError};
@@ -113,7 +113,7 @@ impl Observer {
     }
 
     /// Asks Omni about the keys, and plans again if they have other users than known. Without an answer the plan stays,
-    /// and nothing that it removes is sent.
+    /// and nothing that takes access from a user is sent.
     pub(super) async fn protect_key_users(
         &self,
         mut prepared: Prepared,
@@ -146,10 +146,10 @@ impl Observer {
 }
 
 impl Prepared {
-    /// Whether the plan removes users.
-    pub(super) fn removes_users(&self) -> bool {
+    /// Whether the plan takes access from users.
+    pub(super) fn takes_access(&self) -> bool {
         let mut changes = self.assessment.verdict.all();
-        changes.any(|change| change.operation().is_removal())
+        changes.any(|change| change.user_losing_access().is_some())
     }
 
     fn with_key_users(self, users: HashSet<UserId>, policy: &Policy) -> Self {
@@ -163,13 +163,14 @@ impl Prepared {
         Self::new(Snapshot { desired, cache }, memory, policy)
     }
 
-    /// Warns if the plan removes users and the user of a key is not known.
+    /// Warns if the plan takes access from users and the user of a key is not known.
     pub(super) fn warn_of_unknown_key_users(&mut self) {
-        if !self.removes_users() {
+        if !self.takes_access() {
             return;
         }
         if let Some(doubt) = &self.memory.key_doubt {
-            let warning = format!("no user is removed for now: {doubt}");
+            let warning =
+                format!("no user is removed, leaves a group or gets a lower role for now: {doubt}");
             self.assessment.warnings.push(warning);
         }
         let unnamed = self.memory.unnamed_keys;

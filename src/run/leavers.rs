@@ -1,10 +1,11 @@
-//! Reads what the guard needs for removals that pass the other limits: the fields of the users, their schedules and
-//! personal tokens, and the successors. A run without such removals sends no such request.
+//! Reads what the guard needs for changes that pass the other limits and take access away: the fields of the users, as
+//! far as they are not known, and for removals also their schedules and personal tokens, and the successors. A run
+//! without such changes sends no such request.
 
 use super::Prepared;
 use super::cache::ObservationCache;
 use crate::model::{
-    Change, Email, GroupsUnknown, ObservedGroups, ObservedUser, Owned, OwnedSchedules,
+    Email, GroupsUnknown, ObservedGroups, ObservedUser, Owned, OwnedSchedules,
     OwnedSchedulesPolicy, Policy, UserId, UserMatch,
 };
 use crate::omni::{self, Groups, OmniError, Reader};
@@ -26,15 +27,6 @@ pub(super) enum Missing {
     Groups,
 }
 
-impl Prepared {
-    /// The users to be removed whose fields are not known.
-    pub(super) fn unread_removals(&self) -> Vec<Arc<ObservedUser>> {
-        let passed = self.assessment.verdict.passed().iter();
-        let removed = passed.filter_map(Change::removed);
-        removed.filter(|user| !user.is_read()).cloned().collect()
-    }
-}
-
 impl Missing {
     /// What a plan lacks; `None` if it lacks nothing. What users own is read again if it was read before `oldest`, or
     /// if reading it failed before `started`.
@@ -45,9 +37,9 @@ impl Missing {
         oldest: DateTime<Utc>,
     ) -> Option<Self> {
         let verdict = &prepared.assessment.verdict;
-        let unread = prepared.unread_removals();
+        let unread = verdict.unread();
         if !unread.is_empty() {
-            return Some(Self::Fields(unread));
+            return Some(Self::Fields(unread.into_values().cloned().collect()));
         }
         let is_known = |owned: &Owned| match owned.schedules {
             OwnedSchedules::Failed(_) => owned.read >= started,

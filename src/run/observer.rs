@@ -177,7 +177,8 @@ impl Observer {
         }
     }
 
-    /// Plans, with what earlier runs recorded. What users own is read if their removal passes the other limits.
+    /// Plans, with what earlier runs recorded. Users who lose access are read if their fields are not known, and what
+    /// users own is read if their removal passes the other limits.
     pub(super) async fn assess(
         &self,
         snapshot: Snapshot,
@@ -188,7 +189,7 @@ impl Observer {
         let mut memory = self.memory(&snapshot, ignore_quarantine).await?;
         let are_keys_known = !policy.protect_admins || self.recall_key_users(&mut memory).await?;
         let mut prepared = Prepared::new(snapshot, memory, policy);
-        if !are_keys_known && prepared.removes_users() {
+        if !are_keys_known && prepared.takes_access() {
             prepared = self.protect_key_users(prepared, policy, stop).await?;
         }
         let started = Utc::now();
@@ -203,7 +204,7 @@ impl Observer {
             let reader = self.client.reader(stop);
             // On the heap, because this future is large.
             Box::pin(missing.read(&mut cache, &reader, self.keep_in())).await?;
-            // Other removals may pass the limits now.
+            // Other changes may pass the limits now.
             prepared = Prepared::new(Snapshot { desired, cache }, memory, policy);
         }
         if policy.protect_admins {

@@ -75,7 +75,7 @@ impl Prepared {
     pub fn preview_notes(&self) -> Vec<String> {
         let named = self.desired.named();
         let unseen = named.filter(|(email, _)| !self.cache.knows(email)).count();
-        let unread = self.unread_removals().len();
+        let unread = self.assessment.verdict.unread().len();
         let leavers = self.assessment.verdict.leavers();
         let unlooked = leavers.filter(|user| user.owned.is_none()).count();
         let unseen = (unseen > 0).then(|| {
@@ -87,8 +87,9 @@ impl Prepared {
         });
         let unread = (unread > 0).then(|| {
             format!(
-                "Not all fields of {} to be removed are known. A run reads them first, and keeps protected admins.",
-                plural(unread, "user")
+                "Not all fields of {} who {} access are known. A run reads them first, and keeps protected admins.",
+                plural(unread, "user"),
+                agree(unread, "loses", "lose")
             )
         });
         let unlooked = (unlooked > 0).then(|| {

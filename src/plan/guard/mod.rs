@@ -14,11 +14,11 @@ mod tally;
 
 use super::{Plan, domains, quarantine};
 use crate::model::{
-    Action, Assignment, Change, GuardRule, HeldChange, HeldRecord, MembershipChange, Memory,
-    Observed, ObservedUser, Operation, Policy, Prune, UserId,
+    Assignment, Change, GuardRule, HeldChange, HeldRecord, Memory, Observed, ObservedUser,
+    Operation, Policy, Prune, UserId,
 };
 use crate::util::text::{agree, plural};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use tally::{Tally, allowed, describe};
 
@@ -70,6 +70,8 @@ pub struct Verdict {
     defers_pruning: bool,
     /// The roster or the listing does not allow pruning.
     blocks_pruning: bool,
+    /// Admins of the organisation are protected.
+    protects_admins: bool,
 }
 
 /// The changes that one safety limit holds.
@@ -141,6 +143,18 @@ impl Verdict {
         let may_be_missed = is_held || self.defers_pruning || prunes(&self.quarantined);
         let has_lost = self.lost_files.is_some() && may_be_missed;
         (has_shrunk(rows, memory).is_some() || has_lost) && !prunes(&self.passed)
+    }
+
+    /// The users whose changes pass and whose fields must be known first, and are not: users who lose access may be
+    /// protected as admins, and the history keeps the values of removed users.
+    pub(crate) fn unread(&self) -> BTreeMap<&UserId, &Arc<ObservedUser>> {
+        let concerned = self
+            .passed
+            .iter()
+            .filter(|change| self.protects_admins || change.operation().is_removal());
+        let users = concerned.filter_map(Change::user_losing_access);
+        let unread = users.filter(|user| !user.is_read());
+        unread.map(|user| (&user.id, user)).collect()
     }
 
     /// The users to be removed, without those held by a limit that is evaluated before the schedules are read.
@@ -229,24 +243,13 @@ pub fn evaluate(
         lost_files: (!plan.lost_files.is_empty()).then(|| plan.lost_files.to_string()),
         defers_pruning: plan.deferred > 0,
         blocks_pruning: plan.blocks_pruning,
+        protects_admins: policy.protect_admins,
         passed: plan.changes,
         ..Verdict::default()
     };
-    verdict.protected = verdict.take(|change| match &change.action {
-        Action::Delete(user) | Action::Deactivate(user) => policy.protects(user, &memory.key_users),
-        Action::Membership(membership) if membership.change == MembershipChange::Leave => {
-            let user = membership.user.as_ref();
-            user.is_some_and(|user| policy.protects(user, &memory.key_users))
-        }
-        Action::Role(assignment) if assignment.may_lower() => {
-            let user = change.user();
-            user.is_some_and(|user| policy.protects(user, &memory.key_users))
-        }
-        Action::Update(..)
-        | Action::Create(_)
-        | Action::Membership(_)
-        | Action::Role(_)
-        | Action::Transfer(_) => false,
+    verdict.protected = verdict.take(|change| {
+        let user = change.user_losing_access();
+        user.is_some_and(|user| policy.protects(user, &memory.key_users))
     });
     verdict.quarantined = verdict.take(|change| quarantine::is_quarantined(change, memory));
     let (first_contact, successors) = (&plan.first_contact, &plan.successors);

@@ -130,7 +130,7 @@ impl Attempt {
         }
     }
 
-    /// The user to be removed may be the user of an API key.
+    /// The user who loses access may be the user of an API key.
     pub(super) fn doubtful(doubt: &str) -> Self {
         Self::new(ChangeOutcome::Failed, format!("skipped: {doubt}"))
     }

@@ -15,9 +15,8 @@ impl Worker<'_> {
         change: &Change,
     ) -> Result<Option<Attempt>, OmniError> {
         let id = change.user_id().filter(|_| change.operation().is_removal());
-        let doubt = &self.work.prepared.memory.key_doubt;
-        if let (Some(_), Some(doubt)) = (id, doubt) {
-            return Ok(Some(Attempt::doubtful(doubt)));
+        if let Some(doubtful) = self.may_be_key_user(change) {
+            return Ok(Some(doubtful));
         }
         let Some(id) = id.filter(|_| self.work.prepared.cache.rechecks_removals()) else {
             return Ok(None);
@@ -31,6 +30,13 @@ impl Worker<'_> {
             }
             Some(_) => None,
         })
+    }
+
+    /// How a change ends that takes access from a user, if that user may be the user of an API key.
+    pub(super) fn may_be_key_user(&self, change: &Change) -> Option<Attempt> {
+        let doubt = self.work.prepared.memory.key_doubt.as_ref()?;
+        change.user_losing_access()?;
+        Some(Attempt::doubtful(doubt))
     }
 
     /// Writes the former values back to a user that got an update meant for another address, with a record of its own.

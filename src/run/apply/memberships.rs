@@ -115,6 +115,14 @@ impl OwnChanges {
 }
 
 impl Worker<'_> {
+    /// The user of a membership, or how the change ends without being sent.
+    fn user_of(&self, change: &Change, own: &OwnChanges) -> Result<Arc<ObservedUser>, Attempt> {
+        if self.has_ended() {
+            return Err(Attempt::not_sent());
+        }
+        own.user_of(change).map_err(Attempt::skipped)
+    }
+
     /// Sends the changes of one group in one direction, as many at once as a request may have.
     pub(super) async fn apply_group(
         &self,
@@ -124,13 +132,9 @@ impl Worker<'_> {
     ) {
         let mut members = Vec::new();
         for change in &changes.changes {
-            let user = match self.has_ended() {
-                true => Err(Attempt::not_sent()),
-                false => own.user_of(change).map_err(Attempt::skipped),
-            };
-            match user {
+            match self.user_of(change, own) {
                 Ok(user) => members.push((*change, user)),
-                Err(skipped) => on_end(skipped.end(change)),
+                Err(not_sent) => on_end(not_sent.end(change)),
             }
         }
         let mut group = changes.group.clone();
@@ -151,7 +155,16 @@ impl Worker<'_> {
             if members.is_empty() {
                 continue;
             }
-            match self.id_of(&group, &changes.changes).await {
+            // All of them join, or all of them leave.
+            let doubtful = changes
+                .changes
+                .first()
+                .and_then(|one| self.may_be_key_user(one));
+            let id = match doubtful {
+                Some(doubtful) => Err(doubtful),
+                None => self.id_of(&group, &changes.changes).await,
+            };
+            match id {
                 Ok(id) => {
                     let name = group.name.clone();
                     group.id = Some(id.clone());

@@ -57,6 +57,9 @@ impl Worker<'_> {
         let Some(holder) = assignment.holder.id() else {
             return Attempt::skipped(NO_GROUP);
         };
+        if let Some(doubtful) = self.may_be_key_user(change) {
+            return doubtful;
+        }
         let attempt = self.send_role(change, assignment, &holder).await;
         Attempt {
             effect: None,

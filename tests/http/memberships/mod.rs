@@ -41,8 +41,9 @@ async fn managed(options: Options, users: usize, groups: Members<'_>) -> World {
         .set("policy.max_joins", "100%")
         .set("policy.create_groups", "true")
         .set("observe.budget", "100%");
+    // Full lists show that they have attributes.
     for number in 0..users {
-        world.user(&user(number), "U", json!({}));
+        world.user(&user(number), "U", json!({ "department": "Sales" }));
     }
     for (name, members) in groups {
         let members: Vec<_> = members.clone().map(user).collect();

@@ -201,3 +201,63 @@ async fn users_without_a_later_answer_stay_protected() {
     assert!(!warns(&world.apply().await));
     assert!(world.org().user("key@x.co").is_some());
 }
+
+/// A world whose rows of `source.groups` and `source.roles` take access from the user of the key and another one.
+async fn world_of_access() -> World {
+    let world = world().await;
+    let at = |name| world.roster_path().with_file_name(name);
+    let (groups, roles) = (at("groups.csv"), at("roles.csv"));
+    let rows = "op,email,group_name\n-,key@x.co,Board\n-,ann@x.co,Board\n+,bob@x.co,Board\n";
+    std::fs::write(&groups, rows).expect("written");
+    let rows = "subject,connection,model,role\nkey@x.co,Warehouse,Sales,VIEWER\nann@x.co,Warehouse,Sales,VIEWER\n";
+    std::fs::write(&roles, rows).expect("written");
+    world.roster("email,display_name\nbob@x.co,Bob\n");
+    let org = world.org();
+    org.add_group("Board", &["key@x.co", "ann@x.co"]);
+    let warehouse = org.add_connection("Warehouse", "NO_ACCESS");
+    let sales = org.add_model(&warehouse, "Sales", "SHARED");
+    for email in ["key@x.co", "ann@x.co"] {
+        org.set_role(email, &sales, "MODELER");
+    }
+    world
+        .set("source.groups", &groups.to_string_lossy())
+        .set("source.roles", &roles.to_string_lossy())
+}
+
+#[tokio::test]
+async fn a_first_run_keeps_the_access_of_the_keys_user() {
+    let world = world_of_access().await;
+    name_the_user(&world);
+    let outcome = world.apply().await;
+    let expected = [
+        "assign ann@x.co applied",
+        "create bob@x.co applied",
+        "join bob@x.co applied",
+        "leave ann@x.co applied",
+    ];
+    assert_eq!(outcomes_of(&outcome), expected, "{outcome:#?}");
+    assert_eq!(asked(&world), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_without_an_answer_takes_no_access() {
+    let world = world_of_access().await;
+    answer(&world, status(500));
+    let outcome = world.apply().await;
+    let expected = [
+        "assign ann@x.co failed",
+        "assign key@x.co failed",
+        "create bob@x.co applied",
+        "join bob@x.co applied",
+        "leave ann@x.co failed",
+        "leave key@x.co failed",
+    ];
+    assert_eq!(outcomes_of(&outcome), expected, "{outcome:#?}");
+    assert_eq!(outcome.result().as_str(), "partial");
+    let says_so =
+        |text: &String| text.contains("policy.protect_admins") && text.contains("HTTP 500");
+    assert!(outcome.warnings.iter().any(says_so), "{outcome:#?}");
+    world.org().clear_faults();
+    let outcome = world.apply().await;
+    assert_eq!(outcomes_of(&outcome).len(), 4, "{outcome:#?}");
+}
