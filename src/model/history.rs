@@ -6,6 +6,7 @@ use super::{
     Trigger, UserId,
 };
 use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// The start of a run.
@@ -225,6 +226,49 @@ impl ChangeRecord {
             None => UNKNOWN,
         }
     }
+}
+
+impl ChangeIntent {
+    /// Whether this puts back what another change of the same user has changed: a membership, or the same fields with
+    /// the former values.
+    fn reverts(&self, other: &Self) -> bool {
+        let is_reverse = match (self.operation, other.operation) {
+            (Operation::Leave, Operation::Join) | (Operation::Join, Operation::Leave) => {
+                self.group == other.group
+            }
+            (Operation::Update, Operation::Update) => {
+                let mut pairs = self.fields.iter().zip(&other.fields);
+                let is_back = |(one, other): (&FieldChange, &FieldChange)| {
+                    one.field == other.field && one.from == other.to && one.to == other.from
+                };
+                self.fields.len() == other.fields.len() && pairs.all(is_back)
+            }
+            _ => false,
+        };
+        self.user_id == other.user_id && is_reverse
+    }
+}
+
+/// Which of the changes of a run revert an earlier one of the same run: a group turned out to be renamed, or the
+/// address of a user to be another one. The reverted change is recorded as failed, and the one that reverts it as
+/// applied, so neither is to be undone.
+#[must_use]
+pub fn reverting(changes: &[ChangeRecord]) -> HashSet<ChangeId> {
+    let mut of_user: HashMap<_, Vec<&ChangeRecord>> = HashMap::new();
+    for change in changes {
+        if let Some(id) = &change.intent.user_id {
+            of_user.entry(id).or_default().push(change);
+        }
+    }
+    let of_user = of_user.values_mut().flat_map(|of_user| {
+        of_user.sort_by_key(|change| change.id);
+        let later = of_user.iter().enumerate();
+        later.filter(|(at, later)| {
+            let mut earlier = of_user[..*at].iter();
+            earlier.any(|earlier| later.intent.reverts(&earlier.intent))
+        })
+    });
+    of_user.map(|(_, change)| change.id).collect()
 }
 
 /// The changes that one safety limit held in a run.

@@ -57,7 +57,7 @@ pub use group::{
 };
 pub use history::{
     ChangeId, ChangeIntent, ChangeRecord, HeldRecord, NewIds, PLANNED, RunEnd, RunRecord, RunStart,
-    RunState, Settled, UNKNOWN,
+    RunState, Settled, UNKNOWN, reverting,
 };
 pub use leaving::{DueLeaver, DueUpdate, LeaveOn, LeaveState, Leaver, Leaving};
 pub use listed_memberships::ListedMemberships;

@@ -1,11 +1,12 @@
 //! The roster that undoes the changes of a run.
 //!
 //! Every cell has the current value in Omni. It gets the value from before the run only if the run changed
-//! it and it has not changed since, so that later changes by others are kept.
+//! it and it has not changed since, so that later changes by others are kept. What the run itself has reverted is as
+//! before.
 
 use crate::model::{
     AttributeName, ChangeOutcome, ChangeRecord, Field, FieldChange, Observed, ObservedUser,
-    Operation, Schema, UserMatch, Value,
+    Operation, Schema, UserMatch, Value, reverting,
 };
 use crate::roster::export::{self, ExportRow};
 use crate::settings::{BlankCells, SourceSettings};
@@ -31,7 +32,9 @@ pub fn undo(
     schema: &Schema,
     source: &SourceSettings,
 ) -> Undo {
-    let applied: Vec<_> = changes.iter().filter(|change| is_applied(change)).collect();
+    let reverting = reverting(changes);
+    let is_kept = |change: &&ChangeRecord| is_applied(change) && !reverting.contains(&change.id);
+    let applied: Vec<_> = changes.iter().filter(is_kept).collect();
     let columns: BTreeSet<_> = applied
         .iter()
         .flat_map(|change| attributes(change))

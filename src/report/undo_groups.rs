@@ -3,13 +3,13 @@
 use super::Undo;
 use crate::model::{
     ChangeOutcome, ChangeRecord, Field, MembershipChange, MembershipRow, Observed, Operation,
-    Subject, UserMatch,
+    Subject, UserMatch, reverting,
 };
 use crate::roster::export;
 use crate::settings::SourceSettings;
 
-/// The rows that undo the memberships which a run changed. A user that is gone or was recreated has no row, except for
-/// the memberships that the removal of the user ended.
+/// The rows that undo the memberships which a run changed and did not revert itself. A user that is gone or was
+/// recreated has no row, except for the memberships that the removal of the user ended.
 #[must_use]
 pub fn undo_groups(
     changes: &[ChangeRecord],
@@ -18,6 +18,7 @@ pub fn undo_groups(
     source: &SourceSettings,
 ) -> Undo {
     let (mut rows, mut notes) = (vec![MembershipRow::COLUMNS], Vec::new());
+    let reverting = reverting(changes);
     for change in changes {
         let intent = &change.intent;
         rows.extend(ended_by_removal(change));
@@ -30,6 +31,7 @@ pub fn undo_groups(
         match (&change.settled, observed.get(email)) {
             (None, _) => notes.push(skip("the outcome of its membership is unknown")),
             (Some(settled), _) if settled.outcome != ChangeOutcome::Applied => {}
+            (Some(_), _) if reverting.contains(&change.id) => {}
             (Some(_), Some(UserMatch::One(user)))
                 if intent.user_id.as_ref().is_none_or(|id| *id == user.id) =>
             {

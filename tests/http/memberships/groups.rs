@@ -4,7 +4,8 @@ use super::{
     Planned, count, ends, full, managed, members, of_groups, rows, run_with, status, user, users,
 };
 use crate::support::assert_converged;
-use omni_user_sync::model::{ChangeOutcome, GuardRule};
+use omni_user_sync::model::{ChangeOutcome, Email, GuardRule, Observed, ObservedUser, UserId};
+use omni_user_sync::report::undo_groups;
 use omni_user_sync::sandbox::What;
 
 #[tokio::test]
@@ -49,6 +50,32 @@ async fn a_group_renamed_meanwhile_keeps_its_members() {
         6 + 2 * 6,
         "with the reverted ones"
     );
+}
+
+/// What the run itself has reverted is as it was, so only the changes of the other group are undone.
+#[tokio::test]
+async fn reverted_memberships_are_not_undone() {
+    let world = managed(full(), 10, &[("Sales", 0..4), ("Board", 0..4)]).await;
+    let roster = rows(10, &[("Sales", 2..8), ("Board", 2..8)]);
+    let outcome = run_with(&world, &roster, |org| org.rename_group("Sales", "Payroll")).await;
+    let number = outcome.number.expect("a run");
+    let changes = world.state_db().changes(number).await.expect("read");
+    let cached = world.reconciler().observer().undo(&changes).await;
+    assert_eq!(cached.expect("an observation").undo.rows, 0);
+    let users = world.org().users();
+    let observed = users.iter().map(|user| ObservedUser {
+        id: UserId::parse(user["id"].as_str().expect("an id")).expect("an id"),
+        email: Email::parse(user["userName"].as_str().expect("an email")).expect("an email"),
+        display_name: "U".into(),
+        active: Some(true),
+        attributes: None,
+        modified: None,
+        owned: None,
+    });
+    let observed = Observed::new(observed, 0);
+    let undo = undo_groups(&changes, &observed, |_| false, &world.settings().source);
+    assert!(!undo.csv.contains("Sales"), "{}", undo.csv);
+    assert_eq!((undo.rows, undo.notes.len()), (6, 0), "{}", undo.csv);
 }
 
 #[tokio::test]

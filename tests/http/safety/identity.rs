@@ -108,6 +108,9 @@ async fn a_misdirected_update_is_taken_back() {
             ["ann@x.co", "bob@x.co"],
             "both writes are in the history"
         );
+        let undo = reconciler.observer().undo(&recorded).await;
+        let undo = undo.expect("an observation").undo;
+        assert_eq!(undo.rows, 0, "it is as before: {}", undo.csv);
         // Both addresses are looked up by now, and each gets what the roster states for it.
         started_by(Trigger::File, &reconciler).await;
         assert_eq!(names(&world), ["Bob", "Ann Lee"], "{answer:?}");
