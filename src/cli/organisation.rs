@@ -14,6 +14,11 @@ pub(super) fn reader(settings: &Settings) -> Result<Reader, RunError> {
     Ok(client.reader(&CancellationToken::new()))
 }
 
+/// All users, with the fields that the list shows.
+pub(super) async fn users(settings: &Settings) -> Result<Observed, RunError> {
+    Ok(omni::list(&reader(settings)?).await?)
+}
+
 /// The attribute definitions and all users, with all fields.
 pub(super) async fn fetch(settings: &Settings) -> Result<(Definitions, Observed), RunError> {
     let reader = reader(settings)?;

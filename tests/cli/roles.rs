@@ -257,3 +257,47 @@ async fn check_and_plan_agree_on_ambiguous_names() {
     let check = command(&world, &["check"]).await;
     assert!(check.out.ends_with("roles:      1 row\n"), "{}", check.out);
 }
+
+/// A user who was created again, one who is gone, and a role that was changed since.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_of_roles_knows_later_changes() {
+    let world = world().await;
+    let path = world.folder.path().join("roles.csv");
+    let world = world.set("source.roles", &path.display().to_string());
+    world.user("bob@x.co", "Bob", json!({}));
+    world.user("cy@x.co", "Cy", json!({}));
+    world.roster("email,display_name\nann@x.co,Ann\nbob@x.co,Bob\ncy@x.co,Cy\n");
+    let rows = |ann: &str| {
+        let rows = format!(
+            "subject,connection,model,role\nann@x.co,Warehouse,Sales,{ann}\n\
+             bob@x.co,Warehouse,Sales,VIEWER\ncy@x.co,Warehouse,Sales,VIEWER\n"
+        );
+        std::fs::write(&path, rows).expect("it is written");
+    };
+    rows("VIEWER");
+    let applied = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    rows("QUERIER");
+    let applied = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(applied.code, 0, "{}{}", applied.out, applied.err);
+    world.org().remove_user("bob@x.co");
+    world.org().remove_user("cy@x.co");
+    world.user("cy@x.co", "Another Cy", json!({}));
+    let undo = command(&world, &["history", "1", "--undo", "--roles"]).await;
+    assert_eq!(
+        undo.out, "subject,connection,model,role\nann@x.co,Warehouse,Sales,MODELER\n",
+        "{}",
+        undo.err
+    );
+    for note in [
+        "ann@x.co on Warehouse / Sales: the role was changed since, to QUERIER",
+        "bob@x.co on Warehouse / Sales: is no longer in Omni; skipped",
+        "cy@x.co on Warehouse / Sales: was recreated since; skipped",
+    ] {
+        assert!(undo.err.contains(note), "{}", undo.err);
+    }
+    world.org().remove_user("ann@x.co");
+    world.user("ann@x.co", "Another Ann", json!({}));
+    let undo = command(&world, &["history", "1", "--undo", "--roles"]).await;
+    assert_eq!(undo.out, "", "{}", undo.err);
+}

@@ -3,8 +3,8 @@
 use super::approve::RunName;
 use super::{Exit, organisation, out};
 use crate::model::{
-    ChangeRecord, FieldChange, FieldCount, GroupRef, HeldChange, HeldRecord, RoleChange, RunRecord,
-    RunState, Subject, Value,
+    ChangeRecord, FieldChange, FieldCount, GroupRef, HeldChange, HeldRecord, Observed, RoleChange,
+    RunRecord, RunState, Subject, Value,
 };
 use crate::plan::RoleCatalogue;
 use crate::report::{Undo, undo, undo_groups, undo_roles};
@@ -85,19 +85,27 @@ async fn print_undo(
     let source = &settings.source;
     let Undo { csv, rows, notes } = match of {
         UndoOf::Roles => {
-            let scopes = state.observed_roles().await?.scopes;
-            let catalogue = scopes.map(|(scopes, _)| RoleCatalogue::new(&scopes));
+            let known = state.observed_roles().await?;
+            let catalogue = known.scopes.map(|(scopes, _)| RoleCatalogue::new(&scopes));
             let protected = protected(settings, state, changes).await?;
             let catalogue = catalogue.unwrap_or_default();
+            let mut of_users = changes.iter().map(|change| &change.intent);
+            let mut observed = match of_users.any(|one| one.role.is_some() && one.user_id.is_some())
+            {
+                true => organisation::users(settings).await?,
+                false => Observed::default(),
+            };
+            observed.roles_mut().holders = known.holders;
             undo_roles(
                 changes,
+                &observed,
                 &catalogue,
                 |subject| protected.contains(subject),
                 source,
             )
         }
         UndoOf::Groups => {
-            let observed = organisation::fetch(settings).await?.1;
+            let observed = organisation::users(settings).await?;
             let protected = protected(settings, state, changes).await?;
             undo_groups(
                 changes,

@@ -317,7 +317,15 @@ async fn history_has_both_roles() {
     assert_eq!(group["role"]["model"]["name"], "Sales");
     let source = &world.world.settings().source;
     let catalogue = RoleCatalogue::default();
-    let undo = undo_roles(&changes, &catalogue, |_| false, source);
+    let observed = world
+        .world
+        .plan()
+        .await
+        .expect("a plan")
+        .cache
+        .observed
+        .clone();
+    let undo = undo_roles(&changes, &observed, &catalogue, |_| false, source);
     let mut lines: Vec<_> = undo.csv.lines().collect();
     lines.sort_unstable();
     let (connection, model) = (&world.warehouse, &world.sales);
