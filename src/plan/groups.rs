@@ -45,8 +45,16 @@ pub(super) fn names<'a>(
     };
     let former = FormerNames::new(memory, groups);
     let groups = NameIndex::of_groups(groups);
+    // Only a join creates a group. A row that is invalid may be one.
+    let joined = || {
+        let in_cells = stated.cells.values().flat_map(|cell| &cell.names);
+        let joins = stated.rows.iter();
+        let joins = joins.filter(|row| row.change == MembershipChange::Join);
+        let frozen = stated.frozen.iter().filter_map(|key| key.group.as_ref());
+        in_cells.chain(joins.map(|row| &row.group)).chain(frozen)
+    };
     let creates = policy.create_groups;
-    let new = creates.then(|| NewNames::new(named(), &groups));
+    let new = creates.then(|| NewNames::new(joined(), &groups, &former));
     let mut names = ResolvedNames::default();
     for name in named() {
         names
@@ -76,30 +84,35 @@ fn resolve(
         ),
         Err(NameError::Unknown { nearest }) => {
             let near = near(name.as_str(), groups.names());
-            match new {
-                Some(new) => unknown_or_new(name, near, new),
-                None => unknown(name, near.or(nearest), former),
+            match new.and_then(|new| new.get(name)) {
+                Some(group) => new_or_misspelt(name, near, group),
+                None => unknown(name, near.or(nearest), former, new.is_some()),
             }
         }
     }
 }
 
-/// A name that Omni does not have.
-fn unknown(name: &GroupName, near: Option<&str>, former: &FormerNames) -> Resolved {
+/// A name that Omni does not have, and that no join creates.
+fn unknown(name: &GroupName, near: Option<&str>, former: &FormerNames, creates: bool) -> Resolved {
     let message = format!("Omni has no group '{name}'");
     if let Some((why, remedy)) = former.get(name) {
         return Resolved::Unusable(format!("{message}: {why}"), remedy);
     }
     let remedy = match near {
         Some(near) => format!("did you mean '{near}'?"),
+        None if creates => "correct the name, or remove the row".into(),
         None => "create the group in Omni, or set policy.create_groups = true".into(),
     };
     Resolved::Unusable(message, remedy)
 }
 
-/// A name that Omni does not have, if the policy creates groups. One that is probably misspelt is not created.
-fn unknown_or_new(name: &GroupName, near: Option<&str>, new: &NewNames) -> Resolved {
-    let (near, others) = match (near, new.get(name)) {
+/// A name that Omni does not have, if a join may create the group. One that is probably misspelt is not created.
+fn new_or_misspelt(
+    name: &GroupName,
+    near: Option<&str>,
+    group: Result<GroupRef, &GroupName>,
+) -> Resolved {
+    let (near, others) = match (near, group) {
         (None, Ok(group)) => return Resolved::Group(group),
         (Some(near), _) => (near, ""),
         (None, Err(near)) => (near.as_str(), ", which is new too"),

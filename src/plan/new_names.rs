@@ -31,15 +31,17 @@ pub(super) struct NewNames {
 }
 
 impl NewNames {
-    /// Takes those of these names that Omni does not have.
+    /// Takes those of these names that Omni does not have. A renamed group is not created again with its former name.
     pub(super) fn new<'n>(
         named: impl Iterator<Item = &'n GroupName>,
         groups: &NameIndex<&ObservedGroup>,
+        former: &FormerNames,
     ) -> Self {
         let mut new = BTreeMap::new();
         for name in named {
             let folded = fold(name.as_str());
-            if !new.contains_key(&*folded) && is_unknown(groups, name) {
+            let is_new = || is_unknown(groups, name) && !former.is_of_renamed(&folded);
+            if !new.contains_key(&*folded) && is_new() {
                 new.insert(folded.into_owned(), name);
             }
         }
@@ -52,16 +54,13 @@ impl NewNames {
         }
     }
 
-    /// The group of a name that Omni does not have.
-    ///
-    /// # Errors
-    /// The nearest name of another new group, if that is so near that one of the two is probably misspelt.
-    pub(super) fn get(&self, name: &GroupName) -> Result<GroupRef, &GroupName> {
-        match self.groups.get(&*fold(name.as_str())) {
-            Some((_, Some(near))) => Err(near),
-            Some((group, None)) => Ok(group.clone()),
-            None => Ok(new_group(name)),
-        }
+    /// The new group of a name. The error is the nearest name of another new group, if that is so near that one of the
+    /// two is probably misspelt.
+    pub(super) fn get(&self, name: &GroupName) -> Option<Result<GroupRef, &GroupName>> {
+        Some(match self.groups.get(&*fold(name.as_str()))? {
+            (_, Some(near)) => Err(near),
+            (group, None) => Ok(group.clone()),
+        })
     }
 }
 
@@ -121,6 +120,11 @@ impl FormerNames {
             }
         }
         Self(former)
+    }
+
+    /// Whether the group that had this folded name has another one now.
+    fn is_of_renamed(&self, folded: &str) -> bool {
+        matches!(self.0.get(folded), Some(FormerName::Renamed(_)))
     }
 
     /// Why Omni does not have the name of a managed group any more, as a clause, and the remedy.

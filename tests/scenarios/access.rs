@@ -305,6 +305,11 @@ fn other_name(group: &str) -> String {
     format!("former {group}")
 }
 
+/// The name that others took from a group, in lower case.
+pub(crate) fn former_name(name: &str) -> Option<String> {
+    name.strip_prefix("former ").map(str::to_lowercase)
+}
+
 impl OutsideGroup {
     pub(crate) fn act(&self, org: &Org) {
         let exists = |group: &str| org.members(group).is_some();

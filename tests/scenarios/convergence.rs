@@ -1,5 +1,6 @@
 //! The result after the last trouble.
 
+use crate::access::former_name;
 use crate::invariants::{Invariants, email_of, whose};
 use crate::memberships::name_of;
 use crate::roster::{Op, Roster, Row, Wanted};
@@ -58,7 +59,10 @@ impl Invariants<'_> {
             .map(|group| name_of(group).to_owned())
             .collect();
         let file = window.groups_file.as_ref();
-        let Some(stated) = Statements::new(scenario, roster, file, &names) else {
+        // A renamed group that was managed is not created again.
+        let renamed = names.iter().filter_map(|name| former_name(name));
+        let renamed = renamed.collect();
+        let Some(stated) = Statements::new(scenario, roster, file, &names, &renamed) else {
             return;
         };
         if !scenario.may_remove() {

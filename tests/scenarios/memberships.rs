@@ -5,7 +5,7 @@ use crate::access::is_of_groups;
 use crate::invariants::{Invariants, email_of, is_of_user, whose};
 use crate::record::{Window, member_history};
 use crate::scenario::PROTECTED;
-use crate::stated::{Source, Stated, Statements};
+use crate::stated::{NONE, Source, Stated, Statements};
 use omni_user_sync::model::Operation;
 use omni_user_sync::sandbox::Changed;
 use serde_json::{Value, json};
@@ -147,6 +147,7 @@ impl Invariants<'_> {
             roster,
             window.groups_file.as_ref(),
             names,
+            &NONE,
         )
     }
 

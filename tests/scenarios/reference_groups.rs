@@ -117,7 +117,8 @@ impl GroupsBefore {
         roster: &Roster,
     ) -> Option<GroupRuling> {
         let names = self.members.keys().cloned().collect();
-        let stated = Statements::new(scenario, roster, self.file.as_ref(), &names)?;
+        let renamed = self.renamed();
+        let stated = Statements::new(scenario, roster, self.file.as_ref(), &names, &renamed)?;
         if stated.is_empty() {
             return Some(GroupRuling::default());
         }
@@ -143,6 +144,20 @@ impl GroupsBefore {
         self.leaves_of_one_group(users, &mut ruling);
         self.joins(scenario, users, roster, &mut ruling);
         Some(ruling)
+    }
+
+    /// The former names of managed groups that have another name now, in lower case.
+    fn renamed(&self) -> BTreeSet<String> {
+        let managed = self.memory.groups.managed.iter();
+        let renamed = managed.filter(|(id, known)| {
+            let mut ids = self.ids();
+            ids.any(|(of, name)| {
+                of == id.as_str() && !name.eq_ignore_ascii_case(known.name.as_str())
+            })
+        });
+        renamed
+            .map(|(_, known)| known.name.as_str().to_lowercase())
+            .collect()
     }
 
     fn ids(&self) -> impl Iterator<Item = (&str, &str)> {

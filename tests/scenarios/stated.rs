@@ -34,7 +34,12 @@ pub(crate) struct Statements<'a> {
     has_unreadable_file: bool,
     /// The names of all groups in Omni.
     names: &'a BTreeSet<String>,
+    /// The former names of renamed groups, in lower case. None of them is created again.
+    renamed: &'a BTreeSet<String>,
 }
+
+/// No renamed groups.
+pub(crate) static NONE: BTreeSet<String> = BTreeSet::new();
 
 /// The group that a name stands for.
 enum Resolved<'a> {
@@ -50,6 +55,7 @@ impl<'a> Statements<'a> {
         roster: &'a Roster,
         file: Option<&'a GroupsFile>,
         names: &'a BTreeSet<String>,
+        renamed: &'a BTreeSet<String>,
     ) -> Option<Self> {
         let is_readable = file.is_none_or(GroupsFile::is_readable);
         Some(Self {
@@ -59,6 +65,7 @@ impl<'a> Statements<'a> {
             file: file.filter(|_| is_readable),
             has_unreadable_file: !is_readable,
             names,
+            renamed,
         })
     }
 
@@ -78,15 +85,19 @@ impl<'a> Statements<'a> {
             return Resolved::Group(group);
         }
         let is_near = |other: &String| edits(&other.to_lowercase(), &name.to_lowercase()) <= 2;
-        let others = self.stated_names().filter(|other| {
+        let is_renamed = |name: &str| self.renamed.contains(&name.to_lowercase());
+        let mut joined = self.joined_names();
+        let may_be_new =
+            joined.any(|joined| joined.eq_ignore_ascii_case(name)) && !is_renamed(name);
+        let others = self.joined_names().filter(|other| {
             let is_known = self
                 .names
                 .iter()
                 .any(|group| group.eq_ignore_ascii_case(other));
-            !is_known && !other.eq_ignore_ascii_case(name)
+            !is_known && !is_renamed(other) && !other.eq_ignore_ascii_case(name)
         });
         let mut near = self.names.iter().cloned().chain(others.map(str::to_owned));
-        match self.access.creates && !near.any(|other| is_near(&other)) {
+        match self.access.creates && may_be_new && !near.any(|other| is_near(&other)) {
             true => Resolved::New(name.to_lowercase()),
             false => Resolved::Unusable,
         }
@@ -94,12 +105,22 @@ impl<'a> Statements<'a> {
 
     /// The names in cells and rows.
     fn stated_names(self) -> impl Iterator<Item = &'a str> {
+        self.names_in(|_| true)
+    }
+
+    /// The names of groups that a join may create. An invalid row may be one.
+    fn joined_names(self) -> impl Iterator<Item = &'a str> {
+        self.names_in(|row| row.joins || row.is_invalid)
+    }
+
+    fn names_in(self, counts: impl Fn(&MemberRow) -> bool) -> impl Iterator<Item = &'a str> {
         let cells = self
             .roster
             .rows
             .iter()
             .filter_map(move |row| self.cell(row));
         let rows = self.file.into_iter().flat_map(|file| &file.rows);
+        let rows = rows.filter(move |row| counts(row));
         cells.flatten().copied().chain(rows.map(|row| row.group))
     }
 

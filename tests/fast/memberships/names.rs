@@ -172,3 +172,60 @@ fn former_names_of_groups_are_explained() {
         assert_eq!(problems, [format!("users.csv:2: {problem}")]);
     }
 }
+
+/// A plan with `policy.create_groups` for one user, with a cell or row that has this name. The group Traders is named
+/// Sales by now, and Interns is gone.
+fn created_by(name: &str, row_change: Option<MembershipChange>) -> (Vec<String>, Vec<String>) {
+    let managed = |id: &str, name: &str| {
+        let group = ManagedGroup {
+            name: GroupName::parse(name).expect("a name"),
+            is_confirmed: true,
+        };
+        (GroupId::parse(id).expect("an id"), group)
+    };
+    let mut memory = Memory::empty(Utc::now());
+    memory.groups.managed = [managed("group-0", "Traders"), managed("gone", "Interns")].into();
+    let mut roster = desired(&[(0, Some(vec![]))]);
+    let name = GroupName::parse(name).expect("a name");
+    match row_change {
+        None => roster.memberships.cells[0].names.push(name),
+        Some(change) => {
+            let row = row(0, 0, change);
+            roster.memberships.rows = vec![MembershipRow { group: name, ..row }];
+        }
+    }
+    let policy = Policy {
+        create_groups: true,
+        ..unlimited()
+    };
+    let observed = observed([0], &Pairs::new());
+    let plan = Plan::new(&roster, &observed, &Schema::default(), &memory, &policy);
+    let groups = plan.changes.iter().filter_map(Change::group);
+    let groups = groups.map(|group| group.name.to_string()).collect();
+    let problems = plan.problems.iter().map(|problem| problem.message.clone());
+    (groups, problems.collect())
+}
+
+#[test]
+fn only_joins_create_groups() {
+    let (join, leave) = (Some(MembershipChange::Join), Some(MembershipChange::Leave));
+    assert_eq!(created_by("Marketing", join).0, ["Marketing"]);
+    let unknown = ["Omni has no group 'Marketing'".to_owned()];
+    assert_eq!(created_by("Marketing", leave), (vec![], unknown.into()));
+    assert_eq!(created_by("Interns", None).0, ["Interns"]);
+    let gone = ["Omni has no group 'Interns': the group was deleted".to_owned()];
+    assert_eq!(created_by("Interns", leave), (vec![], gone.into()));
+}
+
+#[test]
+fn a_renamed_group_is_not_created_again() {
+    let renamed = ["Omni has no group 'Traders': the group was renamed to 'Sales'".to_owned()];
+    for row_change in [
+        None,
+        Some(MembershipChange::Join),
+        Some(MembershipChange::Leave),
+    ] {
+        let planned = created_by("Traders", row_change);
+        assert_eq!(planned, (vec![], renamed.to_vec()), "{row_change:?}");
+    }
+}
