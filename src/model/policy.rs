@@ -246,6 +246,11 @@ pub enum Limit {
     Count(u64),
 }
 
+impl Limit {
+    /// No limit. Settings can't state it.
+    pub const NONE: Self = Self::Count(u64::MAX);
+}
+
 impl std::fmt::Display for Limit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

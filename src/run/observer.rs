@@ -400,9 +400,11 @@ impl Observer {
 
 fn without_limits(policy: &Policy) -> Policy {
     Policy {
-        max_removals: Limit::Count(u64::MAX),
-        max_clears: Limit::Count(u64::MAX),
+        max_removals: Limit::NONE,
+        max_clears: Limit::NONE,
         max_updates: None,
+        max_leaves: Limit::NONE,
+        max_joins: Limit::NONE,
         max_role_changes: u64::MAX,
         ..policy.clone()
     }

@@ -200,3 +200,25 @@ async fn new_groups_are_shown() {
     let doc: Value = serde_json::from_str(&plan.out).expect("JSON");
     assert_eq!(doc["new_groups"], json!(["Explorers"]));
 }
+
+/// The limits count the changes of all users, so an explanation of one evaluates none.
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_holds_no_leave_by_limits() {
+    let world = world().await.set("policy.max_leaves", "0");
+    world.roster("email,display_name,groups\nann@x.co,Ann,[Sales]\nbob@x.co,Bob,\"[\"\"Sales\"\",\"\"The, board\"\"]\"\n");
+    let apply = command(&world, &["apply", "--yes"]).await;
+    assert_eq!(apply.code, 0, "{}{}", apply.out, apply.err);
+    world.roster(
+        "email,display_name,groups\nann@x.co,Ann,\"[\"\"The, board\"\"]\"\nbob@x.co,Bob,[Sales]\n",
+    );
+    let world = world.set("policy.max_joins", "0");
+    for (email, change) in [
+        ("ann@x.co", "- leave      ann@x.co: Sales"),
+        ("ann@x.co", "+ join       ann@x.co: The, board"),
+        ("bob@x.co", "- leave      bob@x.co: The, board"),
+    ] {
+        let explain = command(&world, &["explain", email]).await;
+        assert!(explain.out.contains(change), "{}", explain.out);
+        assert!(!explain.out.contains("held by"), "{}", explain.out);
+    }
+}

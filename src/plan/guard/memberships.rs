@@ -6,7 +6,8 @@
 use super::tally::{Tally, allowed, describe};
 use super::{Guard, Verdict};
 use crate::model::{
-    Change, GroupId, GroupName, GuardRule, MembershipChange, MembershipSource, Operation, UserId,
+    Change, GroupId, GroupName, GuardRule, Limit, MembershipChange, MembershipSource, Operation,
+    UserId,
 };
 use crate::util::text::{agree, plural};
 use foldhash::fast::RandomState;
@@ -24,6 +25,9 @@ pub(super) fn is_first_contact(change: &Change) -> bool {
 
 /// A membership by ids.
 type MembershipIds<'a> = (&'a UserId, &'a GroupId);
+
+/// Listed users by id.
+type ListedUsers<'a> = HashSet<&'a UserId, RandomState>;
 
 fn key(change: &Change) -> Option<MembershipIds<'_>> {
     Some((change.user_id()?, change.group()?.id.as_ref()?))
@@ -107,7 +111,7 @@ impl Guard<'_> {
                 leaves.insert(key);
             }
         }
-        if by_group.is_empty() {
+        if by_group.is_empty() || self.policy.max_leaves == Limit::NONE {
             return;
         }
         let listed = self.listed();
@@ -116,7 +120,7 @@ impl Guard<'_> {
                 .left_lately()
                 .filter(|left| left.1 == id && !planned.contains(left));
             let (leaves, lately) = (planned.len(), lately.count());
-            let base = self.listed_members(id, &listed) + lately;
+            let base = self.listed_members(id, listed.as_ref()) + lately;
             let is_emptied =
                 leaves + lately > MAX_LEAVES_OF_SMALL_GROUP && 2 * (leaves + lately) > base;
             is_emptied.then(|| {
@@ -166,21 +170,24 @@ impl Guard<'_> {
     fn managed_memberships(&self) -> usize {
         let (listed, managed) = (self.listed(), self.memory.groups.managed.keys());
         managed
-            .map(|group| self.listed_members(group, &listed))
+            .map(|group| self.listed_members(group, listed.as_ref()))
             .sum()
     }
 
-    /// The number of members of a group that the list of users shows.
-    fn listed_members(&self, group: &GroupId, listed: &HashSet<&UserId, RandomState>) -> usize {
+    /// The number of members of a group that the list of users shows, or of all if the users were not listed.
+    fn listed_members(&self, group: &GroupId, listed: Option<&ListedUsers<'_>>) -> usize {
         let group = self.observed.groups().get(group);
         let members = group.and_then(|group| group.members.as_ref());
-        members.map_or(0, |members| {
-            members.iter().filter(|id| listed.contains(id)).count()
+        members.map_or(0, |members| match listed {
+            Some(listed) => members.iter().filter(|id| listed.contains(id)).count(),
+            None => members.len(),
         })
     }
 
-    fn listed(&self) -> HashSet<&UserId, RandomState> {
-        self.observed.users().map(|user| &user.id).collect()
+    /// The listed users; `None` if only some were looked up.
+    fn listed(&self) -> Option<ListedUsers<'_>> {
+        let ids = || self.observed.users().map(|user| &user.id).collect();
+        self.observed.is_of_list().then(ids)
     }
 }
 

@@ -1,13 +1,13 @@
 //! Leaves that are held or blocked, over several runs.
 
 use super::{
-    Pairs, USERS, assess, carry_out, desired, email, group_id, joins, leaves, memory, observed,
+    Pairs, USERS, assess, carry_out, desired, email, group_id, id, joins, leaves, memory, observed,
     plan, policy, unlimited,
 };
 use chrono::Utc;
 use omni_user_sync::model::{
     AcceptedRoster, Desired, FileRead, Fingerprint, GroupName, GuardRule, Limit, Memory, Observed,
-    Policy,
+    Policy, UserMatch,
 };
 use omni_user_sync::plan::Assessment;
 use std::time::SystemTime;
@@ -78,6 +78,28 @@ fn a_renamed_group_loses_no_member() {
         warnings.contains("the group Selling is named Sales by now"),
         "{warnings}"
     );
+}
+
+/// Those who were not looked up are members too.
+#[test]
+fn leaves_of_one_user_count_against_all_members() {
+    let users = 200;
+    let sales: Pairs = (0..users).map(|user| (user, 0)).collect();
+    let mut memory = memory([0], &sales);
+    let left = 1..6;
+    memory.recent.left = left.clone().map(|user| (id(user), group_id(0))).collect();
+    let members = sales.iter().filter(|(user, _)| !left.contains(user));
+    let everybody = observed(0..users, &members.copied().collect());
+    let looked_up = match everybody.get(&email(0)) {
+        Some(UserMatch::One(user)) => (**user).clone(),
+        found => panic!("{found:?}"),
+    };
+    let mut some = Observed::of_some([looked_up], users);
+    *some.groups_mut() = everybody.groups().clone();
+    let roster = desired(&[(0, Some(vec![]))]);
+    let assessment = assess(&roster, &some, &memory, &policy());
+    assert_eq!(assessment.verdict.held(), []);
+    assert_eq!(leaves(assessment.verdict.passed()), [(0, 0)].into());
 }
 
 #[test]
