@@ -1,6 +1,7 @@
 //! The planner: compares the desired state with the observed state. It uses the state from earlier runs and the policy,
 //! and leaves the safety limits to the guard.
 
+use super::groups::FirstContact;
 use super::lints::{PlanLints, is_respelled};
 use super::lost_files::LostFiles;
 use super::not_found::{self, NotFound};
@@ -8,11 +9,10 @@ use super::successors::{self, Successors};
 use super::undecided::Undecided;
 use super::{Blocked, BlockedOperation, memberships, ownership, roles};
 use crate::model::{
-    Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, GroupId,
-    GroupUpdate, Leaving, Location, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind,
-    Prune, Removal, RoleUpdate, RunTime, Schema, Subject, UserMatch, UserSpec, same_text,
+    Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, GroupUpdate,
+    Leaving, Location, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune,
+    Removal, RoleUpdate, RunTime, Schema, Subject, UserMatch, UserSpec, same_text,
 };
-use std::collections::HashSet;
 use std::hint::black_box;
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -49,8 +49,8 @@ pub struct Plan {
     pub found: PlanLints,
     /// Removals and leaves that are not planned, with the reason.
     pub blocked: Vec<Blocked>,
-    /// Groups of which no member may leave without approval, because they become managed, or were renamed.
-    pub first_contact: HashSet<GroupId>,
+    /// Groups of which no member may leave without approval.
+    pub first_contact: FirstContact,
     /// The successors of the users to be removed, if the policy asks for them.
     pub successors: Successors,
     /// Updates to the records of groups once the roster is accepted, before it is known which leaves are held.

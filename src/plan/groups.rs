@@ -3,8 +3,9 @@
 use super::name_index::{NameError, NameIndex};
 use super::new_names::{FormerNames, NewNames, near};
 use crate::model::{
-    Desired, GroupId, GroupMemory, GroupName, GroupRef, Location, MembershipChange, MembershipRow,
-    Memory, Observed, ObservedGroup, ObservedGroups, Policy, Problem, ProblemKind, fold,
+    Change, Desired, GroupId, GroupMemory, GroupName, GroupRef, Location, MembershipChange,
+    MembershipRow, MembershipSource, Memory, Observed, ObservedGroup, ObservedGroups, Policy,
+    Problem, ProblemKind, fold,
 };
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,6 +17,31 @@ pub(super) enum ManagedScope {
     Whole,
     /// Those that an accepted roster stated, or that this program added.
     Stated,
+}
+
+/// Groups of which no member may leave without approval.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FirstContact {
+    /// Those that become managed, or were renamed or recreated.
+    pub any: HashSet<GroupId>,
+    /// Those whose first leaves were not approved before cells ceased to name them. Rows of `source.groups` don't need
+    /// an approval any more.
+    pub by_cells: HashSet<GroupId>,
+}
+
+impl FirstContact {
+    /// Whether a change is a leave that needs an approval.
+    pub(super) fn holds(&self, change: &Change) -> bool {
+        let Some(membership) = change.membership() else {
+            return false;
+        };
+        let is_held = |id: &GroupId| {
+            let is_of_cell = membership.source == MembershipSource::Cell;
+            self.any.contains(id) || is_of_cell && self.by_cells.contains(id)
+        };
+        let id = membership.group.id.as_ref();
+        membership.change == MembershipChange::Leave && id.is_some_and(is_held)
+    }
 }
 
 /// What the name of a group stands for.

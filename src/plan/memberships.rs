@@ -10,7 +10,7 @@
 //!   deactivated.
 
 use super::groups::{
-    ManagedScope, Resolved, ResolvedNames, contradiction, managed, names, problem,
+    FirstContact, ManagedScope, Resolved, ResolvedNames, contradiction, managed, names, problem,
 };
 use super::user_changes::UserChanges;
 use super::{BlockedOperation, LostFiles, Plan};
@@ -330,14 +330,19 @@ impl MembershipPlanner<'_> {
 
     /// The groups of which no member may leave without approval: they become managed with this roster, the first leaves
     /// were not approved yet, or they were renamed.
-    fn first_contact(&self) -> HashSet<GroupId> {
-        let is_known = |id: &GroupId, group: &GroupRef| {
+    fn first_contact(&self) -> FirstContact {
+        let mut first_contact = FirstContact::default();
+        for (id, (group, scope)) in &self.managed {
             let known = self.memory.groups.managed.get(id);
-            known.is_some_and(|known| known.is_confirmed && known.name == group.name)
-        };
-        let managed = self.managed.iter();
-        let new = managed.filter(|(id, (group, _))| !is_known(id, group));
-        new.map(|(id, _)| id.clone()).collect()
+            let known = known.filter(|known| known.name == group.name);
+            let list = match known {
+                Some(known) if known.is_confirmed => continue,
+                Some(_) if *scope == ManagedScope::Stated => &mut first_contact.by_cells,
+                Some(_) | None => &mut first_contact.any,
+            };
+            list.insert(id.clone());
+        }
+        first_contact
     }
 
     /// Warnings about managed groups that were renamed, or recreated with the same name.

@@ -46,7 +46,7 @@ pub use diff::Plan;
 pub(crate) use diff::differences;
 pub(crate) use document::ChangeDoc;
 pub use document::{PlanDoc, ProblemDoc};
-pub use groups::{group_contradictions, group_name_problems};
+pub use groups::{FirstContact, group_contradictions, group_name_problems};
 pub use guard::{HeldChanges, Verdict, evaluate};
 pub use leavers::{due_update, settle_leavers};
 pub use lints::PlanLints;

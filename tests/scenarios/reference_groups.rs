@@ -257,12 +257,24 @@ impl GroupsBefore {
             .is_some_and(|(_, group)| group.is_confirmed && group.name.as_str() == name)
     }
 
+    /// Whether a managed group has another name than before.
+    fn is_renamed(&self, id: &str, name: &str) -> bool {
+        let mut managed = self.memory.groups.managed.iter();
+        managed.any(|(of, known)| of.as_str() == id && known.name.as_str() != name)
+    }
+
     fn new_groups(&self, users: &Users, ruling: &mut GroupRuling) {
+        let managed = ruling.managed.clone();
         let is_held = |one: &Planned| {
             let id = self.id(&one.group).unwrap_or_default();
+            let is_first = || {
+                one.source == Source::Cell
+                    || managed.contains(id)
+                    || self.is_renamed(id, &one.group)
+            };
             !one.joins
-                && one.source == Source::Cell
                 && !self.is_confirmed(id, &one.group)
+                && is_first()
                 && !self.is_approved(users, one)
         };
         for one in ruling.passed.iter().filter(|one| is_held(one)) {

@@ -5,23 +5,14 @@
 
 use super::tally::{Tally, allowed, describe};
 use super::{Guard, Verdict};
-use crate::model::{
-    Change, GroupId, GroupName, GuardRule, Limit, MembershipChange, MembershipSource, Operation,
-    UserId,
-};
+use crate::model::{Change, GroupId, GroupName, GuardRule, Limit, MembershipChange, UserId};
+use crate::plan::FirstContact;
 use crate::util::text::{agree, plural};
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Without approval, this many members may always leave one group, and else at most half of its members.
 const MAX_LEAVES_OF_SMALL_GROUP: usize = 5;
-
-/// Whether a change is a leave that the guard holds while its group is new.
-pub(super) fn is_first_contact(change: &Change) -> bool {
-    let membership = change.membership();
-    change.operation() == Operation::Leave
-        && membership.is_some_and(|membership| membership.source == MembershipSource::Cell)
-}
 
 /// A membership by ids.
 type MembershipIds<'a> = (&'a UserId, &'a GroupId);
@@ -34,7 +25,7 @@ fn key(change: &Change) -> Option<MembershipIds<'_>> {
 }
 
 impl Guard<'_> {
-    pub(super) fn memberships(&self, verdict: &mut Verdict, first_contact: &HashSet<GroupId>) {
+    pub(super) fn memberships(&self, verdict: &mut Verdict, first_contact: &FirstContact) {
         self.new_groups(verdict, first_contact);
         self.leaves(verdict);
         self.leaves_of_one_group(verdict);
@@ -42,12 +33,9 @@ impl Guard<'_> {
     }
 
     /// In the first run that manages a group, its members may be missing from the roster because it is new to it.
-    fn new_groups(&self, verdict: &mut Verdict, first_contact: &HashSet<GroupId>) {
+    fn new_groups(&self, verdict: &mut Verdict, first_contact: &FirstContact) {
         let rule = GuardRule::NewGroups;
-        let is_new = |change: &Change| {
-            let id = change.group().and_then(|group| group.id.as_ref());
-            id.is_some_and(|id| first_contact.contains(id))
-        };
+        let is_new = |change: &Change| first_contact.holds(change);
         let counted = self.counted(verdict, rule).filter(|change| is_new(change));
         let mut groups: BTreeMap<&GroupName, usize> = BTreeMap::new();
         for group in counted.filter_map(Change::group) {

@@ -2,12 +2,12 @@
 
 use super::{
     Pairs, USERS, assess, carry_out, desired, email, group_id, id, joins, leaves, memory, observed,
-    plan, policy, unlimited,
+    plan, policy, row, unlimited,
 };
 use chrono::Utc;
 use omni_user_sync::model::{
-    AcceptedRoster, Desired, FileRead, Fingerprint, GroupName, GuardRule, Limit, Memory, Observed,
-    Policy, UserMatch,
+    AcceptedRoster, Desired, FileRead, Fingerprint, GroupId, GroupName, GuardRule, Limit,
+    ManagedGroup, MembershipChange, Memory, Observed, Policy, UserMatch,
 };
 use omni_user_sync::plan::Assessment;
 use std::time::SystemTime;
@@ -78,6 +78,50 @@ fn a_renamed_group_loses_no_member() {
         warnings.contains("the group Selling is named Sales by now"),
         "{warnings}"
     );
+}
+
+/// A row names one membership, but not the purpose that a renamed or recreated group has by now.
+#[test]
+fn rows_take_nobody_out_of_new_groups() {
+    let (board, other) = (1, 2);
+    let members: Pairs = [(0, board), (1, board), (1, other)].into();
+    let named = |id: &str, name: &str| {
+        let mut memory = Memory::empty(Utc::now());
+        let group = ManagedGroup {
+            name: GroupName::parse(name).expect("a name"),
+            is_confirmed: true,
+        };
+        let id = GroupId::parse(id).expect("an id");
+        memory.groups.managed.insert(id, group);
+        memory
+    };
+    let confirmed = named("group-1", "Board");
+    let mut unconfirmed = confirmed.clone();
+    for group in unconfirmed.groups.managed.values_mut() {
+        group.is_confirmed = false;
+    }
+    let (cell, no_cell) = (Some(vec![board]), None);
+    for (memory, cell, is_held) in [
+        (Memory::empty(Utc::now()), cell.clone(), true),
+        (Memory::empty(Utc::now()), no_cell.clone(), false),
+        (named("group-1", "Committee"), cell.clone(), true),
+        (named("group-1", "Committee"), no_cell, true),
+        (named("gone", "Board"), cell.clone(), true),
+        (unconfirmed.clone(), cell.clone(), true),
+        (unconfirmed, None, false),
+        (confirmed, cell, false),
+    ] {
+        let mut roster = desired(&[(0, cell.clone())]);
+        roster.memberships.rows = [board, other]
+            .map(|group| row(1, group, MembershipChange::Leave))
+            .into();
+        let (mut after, mut memory) = (members.clone(), memory);
+        let assessment = run(&roster, &mut after, &mut memory, &policy());
+        let is_member = after.contains(&(1, board));
+        assert_eq!(is_member, is_held, "{cell:?} {:?}", assessment.warnings);
+        assert!(!after.contains(&(1, other)), "nothing manages this group");
+        assert_eq!(assessment.verdict.held().len(), usize::from(is_held));
+    }
 }
 
 /// Those who were not looked up are members too.
