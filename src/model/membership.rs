@@ -124,6 +124,9 @@ impl Default for ObservedGroups {
 }
 
 impl ObservedGroups {
+    /// The limit of groups. A list of more is an error.
+    pub const MAX: usize = 10_000;
+
     /// The groups of a whole list.
     #[must_use]
     pub fn new<T: Into<Arc<ObservedGroup>>>(groups: impl IntoIterator<Item = T>) -> Self {

@@ -8,16 +8,13 @@ use super::error::{AttemptError, Failure, OmniError};
 use super::exchange::{ApiRequest, MAX_BODY};
 use super::pages::may_be_too_large;
 use super::reader::Reader;
-use crate::model::{GroupId, GroupName, ObservedGroup, UserId};
+use crate::model::{GroupId, GroupName, ObservedGroup, ObservedGroups, UserId};
 use crate::util::sync::lock;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Mutex;
-
-/// The limit of groups. An organisation with more gets an error.
-const MAX_GROUPS: usize = 10_000;
 
 /// The number of groups on a page at most.
 const MAX_PAGE: usize = 100;
@@ -221,7 +218,7 @@ impl Reader {
         let ids = Mutex::default();
         let (mut groups, mut received) = (Vec::new(), 0);
         let (mut total, mut unreadable) = (None, 0);
-        while total.is_none_or(|total| received < total && received < MAX_GROUPS) {
+        while total.is_none_or(|total| received < total && received < ObservedGroups::MAX) {
             let page = self.group_page(received + 1, &mut length, with_members, &ids);
             let page = page.await?;
             // A group that was created or removed meanwhile may have moved others past the pages.

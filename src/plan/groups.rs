@@ -1,12 +1,13 @@
 //! Groups: resolves the names that a roster uses, and decides which groups are managed.
 
 use super::name_index::{NameError, NameIndex};
-use super::new_names::{FormerNames, NewNames, near};
+use super::new_names::{FormerNames, NewNames, TooManyGroups, near};
 use crate::model::{
-    Change, Desired, GroupId, GroupMemory, GroupName, GroupRef, Location, MembershipChange,
-    MembershipRow, MembershipSource, Memory, Observed, ObservedGroup, ObservedGroups, Policy,
-    Problem, ProblemKind, fold,
+    Change, Desired, DesiredMemberships, Email, GroupId, GroupMemory, GroupName, GroupRef,
+    Location, MembershipChange, MembershipRow, MembershipSource, Memory, Observed, ObservedGroup,
+    ObservedGroups, Policy, Problem, ProblemKind, fold,
 };
+use crate::util::text::plural;
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -50,10 +51,50 @@ pub(super) enum Resolved {
     Group(GroupRef),
     /// No usable group, with the problem and its remedy.
     Unusable(String, String),
+    /// No group, because the roster names too many new ones. One problem is about all of them.
+    TooMany,
 }
 
 /// What the names of a roster stand for.
-pub(super) type ResolvedNames<'a> = HashMap<&'a GroupName, Resolved, RandomState>;
+#[derive(Default)]
+pub(super) struct ResolvedNames<'a> {
+    names: HashMap<&'a GroupName, Resolved, RandomState>,
+    /// Why no group is created, if the roster names too many new ones.
+    too_many: Option<TooManyGroups>,
+}
+
+impl ResolvedNames<'_> {
+    /// What a name stands for.
+    pub(super) fn get(&self, name: &GroupName) -> Option<&Resolved> {
+        self.names.get(name)
+    }
+
+    /// The problem of a roster that names too many new groups, at the first cell or row with such a name.
+    pub(super) fn too_many(&self, desired: &Desired) -> Option<Problem> {
+        let TooManyGroups { new, present } = self.too_many.as_ref()?;
+        let is_new = |name: &GroupName| matches!(self.get(name), Some(Resolved::TooMany));
+        let mut uses = uses(&desired.memberships);
+        let (_, email, location) = uses.find(|(name, ..)| is_new(name))?;
+        let message = format!(
+            "the roster names {} that Omni does not have, and with the {present} that it has there would be more than \
+             {}, so none is created",
+            plural(*new, "group"),
+            ObservedGroups::MAX
+        );
+        let remedy = "check that this column has the names of groups".into();
+        Some(problem(location, message, remedy).of(email))
+    }
+}
+
+/// The names in cells and rows, with the user and the place.
+fn uses(stated: &DesiredMemberships) -> impl Iterator<Item = (&GroupName, &Email, &Location)> {
+    let in_cells = stated.cells.iter().flat_map(|(email, cell)| {
+        let names = cell.names.iter();
+        names.map(move |name| (name, email, &cell.location))
+    });
+    let rows = stated.rows.iter();
+    in_cells.chain(rows.map(|row| (&row.group, &row.email, &row.location)))
+}
 
 /// All names of the roster, resolved once.
 pub(super) fn names<'a>(
@@ -81,13 +122,15 @@ pub(super) fn names<'a>(
     };
     let creates = policy.create_groups;
     let new = creates.then(|| NewNames::new(joined(), &groups, &former));
-    let mut names = ResolvedNames::default();
+    let mut resolved = ResolvedNames {
+        too_many: new.as_ref().and_then(NewNames::too_many),
+        ..ResolvedNames::default()
+    };
     for name in named() {
-        names
-            .entry(name)
-            .or_insert_with(|| resolve(name, &groups, &former, new.as_ref()));
+        let names = resolved.names.entry(name);
+        names.or_insert_with(|| resolve(name, &groups, &former, new.as_ref()));
     }
-    names
+    resolved
 }
 
 fn resolve(
@@ -109,8 +152,12 @@ fn resolve(
             "write the name exactly as Omni shows it".into(),
         ),
         Err(NameError::Unknown { nearest }) => {
+            let group = new.and_then(|new| new.get(name));
+            if group.is_some() && new.is_some_and(|new| new.too_many().is_some()) {
+                return Resolved::TooMany;
+            }
             let near = near(name.as_str(), groups.names());
-            match new.and_then(|new| new.get(name)) {
+            match group {
                 Some(group) => new_or_misspelt(name, near, group),
                 None => unknown(name, near.or(nearest), former, new.is_some()),
             }
@@ -158,25 +205,15 @@ pub fn group_name_problems(
     policy: &Policy,
 ) -> Vec<Problem> {
     let names = names(desired, groups, memory, policy);
-    let stated = &desired.memberships;
-    let in_cells = stated.cells.iter().flat_map(|(email, cell)| {
-        let names = cell.names.iter();
-        names.map(move |name| (name, email, &cell.location))
-    });
-    let rows = stated.rows.iter();
-    let in_rows = rows.map(|row| (&row.group, &row.email, &row.location));
     let mut seen = HashSet::new();
-    let found = in_cells
-        .chain(in_rows)
-        .filter(|(name, ..)| seen.insert(*name));
-    found
-        .filter_map(|(name, email, location)| match names.get(name)? {
-            Resolved::Group(_) => None,
-            Resolved::Unusable(message, remedy) => {
-                Some(problem(location, message.clone(), remedy.clone()).of(email))
-            }
-        })
-        .collect()
+    let found = uses(&desired.memberships).filter(|(name, ..)| seen.insert(*name));
+    let found = found.filter_map(|(name, email, location)| match names.get(name)? {
+        Resolved::Group(_) | Resolved::TooMany => None,
+        Resolved::Unusable(message, remedy) => {
+            Some(problem(location, message.clone(), remedy.clone()).of(email))
+        }
+    });
+    names.too_many(desired).into_iter().chain(found).collect()
 }
 
 /// The problems of rows of `source.groups` that take a user out of a group that the user's cell names. As long as Omni
@@ -245,7 +282,7 @@ pub(super) fn managed(
         .into_iter()
         .filter_map(|name| match names.get(name)? {
             Resolved::Group(group) => group.id.as_ref(),
-            Resolved::Unusable(..) => None,
+            Resolved::Unusable(..) | Resolved::TooMany => None,
         })
         .collect();
     let groups = observed.groups().iter().filter_map(|group| {

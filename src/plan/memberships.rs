@@ -56,6 +56,7 @@ pub(super) fn plan(
     }
     plan.first_contact = planner.first_contact();
     plan.groups = planner.stated(&found);
+    plan.problems.extend(planner.names.too_many(desired));
     plan.problems.extend(found.problems);
     plan.changes.extend(found.joins);
     match leaves_blocked(desired, &plan.lost_files) {
@@ -256,15 +257,11 @@ impl MembershipPlanner<'_> {
         let Some(cell) = cell else {
             return Some(GroupRefs::default());
         };
-        let mut groups = GroupRefs::default();
-        let before = found.problems.len();
-        for name in &cell.names {
-            match self.resolve(name, email, &cell.location) {
-                Ok(group) => drop(groups.insert(group)),
-                Err(problem) => found.problems.push(problem),
-            }
-        }
-        (found.problems.len() == before).then_some(groups)
+        let names = cell.names.iter();
+        let groups: Vec<_> = names
+            .map(|name| self.resolve(name, email, &cell.location, found))
+            .collect();
+        groups.into_iter().collect()
     }
 
     /// The rows of `source.groups`, by group; `None` if one of the names is unusable, which freezes the memberships of
@@ -275,33 +272,34 @@ impl MembershipPlanner<'_> {
         rows: &[&'r MembershipRow],
         found: &mut PlannedMemberships,
     ) -> Option<BTreeMap<GroupRef, &'r MembershipRow>> {
-        let mut by_row = BTreeMap::new();
-        let before = found.problems.len();
-        for row in rows {
-            match self.resolve(&row.group, email, &row.location) {
-                Ok(group) => drop(by_row.insert(group.clone(), *row)),
-                Err(problem) => found.problems.push(problem),
-            }
-        }
-        (found.problems.len() == before).then_some(by_row)
+        let groups = rows.iter().map(|row| {
+            let group = self.resolve(&row.group, email, &row.location, found)?;
+            Some((group.clone(), *row))
+        });
+        let groups: Vec<_> = groups.collect();
+        groups.into_iter().collect()
     }
 
+    /// The group of a name; `None` if the name is unusable, with the problem if it has one of its own.
     fn resolve(
         &self,
         name: &GroupName,
         email: &Email,
         location: &Location,
-    ) -> Result<&GroupRef, Problem> {
-        match self.names.get(name) {
-            Some(Resolved::Group(group)) => Ok(group),
-            Some(Resolved::Unusable(message, remedy)) => {
-                Err(problem(location, message.clone(), remedy.clone()).of(email))
-            }
-            None => {
-                let message = format!("Omni has no group '{name}'");
-                Err(problem(location, message, "correct the name".into()).of(email))
-            }
-        }
+        found: &mut PlannedMemberships,
+    ) -> Option<&GroupRef> {
+        let (message, remedy) = match self.names.get(name) {
+            Some(Resolved::Group(group)) => return Some(group),
+            Some(Resolved::TooMany) => return None,
+            Some(Resolved::Unusable(message, remedy)) => (message.clone(), remedy.clone()),
+            None => (
+                format!("Omni has no group '{name}'"),
+                "correct the name".into(),
+            ),
+        };
+        let problem = problem(location, message, remedy).of(email);
+        found.problems.push(problem);
+        None
     }
 
     /// Whether a user is a member; `None` if Omni does not show the members. A user or a group to be created has no
@@ -323,7 +321,7 @@ impl MembershipPlanner<'_> {
         let frozen = self.frozen.get(email).into_iter().flatten();
         let groups = frozen.map(|name| match self.names.get((*name)?)? {
             Resolved::Group(group) => Some(group),
-            Resolved::Unusable(..) => None,
+            Resolved::Unusable(..) | Resolved::TooMany => None,
         });
         groups.collect()
     }

@@ -28,6 +28,15 @@ pub(super) fn near<'n>(
 pub(super) struct NewNames {
     /// By folded name: the group, and the nearest name of another new group if one is near.
     groups: BTreeMap<String, (GroupRef, Option<GroupName>)>,
+    /// The number of groups in Omni.
+    present: usize,
+}
+
+/// With these groups, Omni would have more than are supported.
+#[derive(Clone, Copy)]
+pub(super) struct TooManyGroups {
+    pub(super) new: usize,
+    pub(super) present: usize,
 }
 
 impl NewNames {
@@ -45,13 +54,25 @@ impl NewNames {
                 new.insert(folded.into_owned(), name);
             }
         }
-        let nearest = nearest_of_each(&new);
+        let present = groups.names().count();
+        // Each name is compared with all others.
+        let nearest = match is_too_many(new.len(), present) {
+            true => vec![None; new.len()],
+            false => nearest_of_each(&new),
+        };
         let groups = new.into_iter().zip(nearest);
         let groups =
             groups.map(|((folded, name), near)| (folded, (new_group(name), near.cloned())));
         Self {
             groups: groups.collect(),
+            present,
         }
+    }
+
+    /// How many groups there would be, if these are too many. None is created then.
+    pub(super) fn too_many(&self) -> Option<TooManyGroups> {
+        let (new, present) = (self.groups.len(), self.present);
+        is_too_many(new, present).then_some(TooManyGroups { new, present })
     }
 
     /// The new group of a name. The error is the nearest name of another new group, if that is so near that one of the
@@ -62,6 +83,10 @@ impl NewNames {
             (group, None) => Ok(group.clone()),
         })
     }
+}
+
+fn is_too_many(new: usize, present: usize) -> bool {
+    new > 0 && new + present > ObservedGroups::MAX
 }
 
 fn is_unknown(groups: &NameIndex<&ObservedGroup>, name: &GroupName) -> bool {

@@ -229,3 +229,31 @@ fn a_renamed_group_is_not_created_again() {
         assert_eq!(planned, (vec![], renamed.to_vec()), "{row_change:?}");
     }
 }
+
+/// A wrong column used as `groups` has a name in each row.
+#[test]
+fn too_many_new_groups_are_one_problem() {
+    let number = 10_001;
+    let users: Vec<_> = (0..number).map(|user| (user, Some(vec![]))).collect();
+    let mut roster = desired(&users);
+    for user in 0..number {
+        let name = GroupName::parse(&format!("{:x}", user * 7_919)).expect("a name");
+        roster.memberships.cells[user].names.push(name);
+    }
+    let policy = Policy {
+        create_groups: true,
+        ..unlimited()
+    };
+    let memory = Memory::empty(Utc::now());
+    let observed = observed(0..number, &Pairs::new());
+    let plan = Plan::new(&roster, &observed, &Schema::default(), &memory, &policy);
+    assert_eq!(plan.changes.len(), 0);
+    let problems: Vec<_> = plan.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        problems,
+        [
+            "users.csv:2: the roster names 10001 groups that Omni does not have, and with the 4 that it has there would \
+             be more than 10000, so none is created; check that this column has the names of groups"
+        ]
+    );
+}
