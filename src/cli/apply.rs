@@ -5,7 +5,9 @@ use super::approve::approver;
 use super::roster_input::RosterInput;
 use super::{Exit, out, plan};
 use crate::metrics::Metrics;
-use crate::model::{Change, ChangeOutcome, Counts, Email, Escaped, RunOptions, Trigger};
+use crate::model::{
+    Change, ChangeOutcome, Counts, DesiredRoles, Email, Escaped, RunOptions, Trigger,
+};
 use crate::plan::PlanDoc;
 use crate::plan::Verdict;
 use crate::plan::render::{self, counted, how_to_approve};
@@ -114,10 +116,20 @@ async fn apply(
     })
 }
 
-/// Whether a roster says anything of a user.
+/// Whether the roster, `source.groups` or `source.roles` says anything of a user.
 fn names(prepared: &Prepared, email: &Email) -> bool {
     let desired = &prepared.desired;
-    desired.users.contains_key(email) || desired.frozen.contains_key(email)
+    let memberships = &desired.memberships;
+    let in_roles = |roles: &DesiredRoles| {
+        let unclear = roles.unclear.iter().map(|row| &row.subject);
+        let mut subjects = roles.rows.iter().map(|row| &row.subject).chain(unclear);
+        subjects.any(|subject| *subject == *email)
+    };
+    desired.users.contains_key(email)
+        || desired.frozen.contains_key(email)
+        || memberships.named_rows().any(|row| row.email == *email)
+        || memberships.frozen.iter().any(|key| key.subject == *email)
+        || desired.roles.as_ref().is_some_and(in_roles)
 }
 
 /// Sends the changes that passed, and ends the run.

@@ -222,3 +222,28 @@ async fn explain_holds_no_leave_by_limits() {
         assert!(!explain.out.contains("held by"), "{}", explain.out);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn apply_only_takes_users_of_other_files() {
+    let world = world().await;
+    let [groups, roles] = ["groups.csv", "roles.csv"].map(|name| world.folder.path().join(name));
+    let world = world
+        .set("source.groups", &groups.display().to_string())
+        .set("source.roles", &roles.display().to_string());
+    let warehouse = world.org().add_connection("Warehouse", "NO_ACCESS");
+    world.org().add_model(&warehouse, "Sales", "SHARED");
+    world.user("cy@x.co", "Cy", json!({}));
+    world.roster("email,display_name\nann@x.co,Ann\n");
+    std::fs::write(&groups, "op,email,group_name\n+,cy@x.co,Sales\n").expect("it is written");
+    let rows = "subject,connection,model,role\nbob@x.co,Warehouse,Sales,VIEWER\n";
+    std::fs::write(&roles, rows).expect("it is written");
+    for email in ["bob@x.co", "cy@x.co"] {
+        let only = command(&world, &["apply", "--yes", "--only", email]).await;
+        assert_eq!(only.code, 0, "{}{}", only.out, only.err);
+        assert!(only.err.contains("1 applied"), "{}", only.err);
+    }
+    let only = command(&world, &["apply", "--yes", "--only", "dan@x.co"]).await;
+    assert_eq!(only.code, 1, "{}{}", only.out, only.err);
+    let error = "error: the roster has no row for dan@x.co";
+    assert!(only.err.contains(error), "{}", only.err);
+}
