@@ -1,7 +1,7 @@
 //! Groups as commands show them: export, check, plan, apply, explain, history.
 
 use crate::support::{World, command};
-use omni_user_sync::sandbox::Options;
+use omni_user_sync::sandbox::{Fault, Options, What, When};
 use serde_json::{Value, json};
 
 /// Ann and Bob in Sales, Bob and a user that no list shows in the board.
@@ -246,4 +246,44 @@ async fn apply_only_takes_users_of_other_files() {
     assert_eq!(only.code, 1, "{}{}", only.out, only.err);
     let error = "error: the roster has no row for dan@x.co";
     assert!(only.err.contains(error), "{}", only.err);
+}
+
+/// What can't be read is a warning beside the results of the other checks.
+#[tokio::test(flavor = "multi_thread")]
+async fn check_shows_its_results_without_groups() {
+    let world = world().await;
+    world.roster("email,display_name,groups\nann@x.co,Ann,[Sales]\nbob@x.co,Bob\n");
+    let list = |code| Fault {
+        when: When {
+            path: Some("/api/scim/v2/Groups".into()),
+            ..When::default()
+        },
+        what: What::Status {
+            code,
+            retry_after: None,
+            body: Some(r#"{"Resources":[],"totalResults":7}"#.into()),
+        },
+        times: 10,
+    };
+    for (code, warning) in [
+        (
+            200,
+            "the groups can't be read (Omni's list of groups is unreliable: 0 groups were listed",
+        ),
+        (
+            422,
+            "the groups can't be read (Omni rejected the request (422",
+        ),
+        (403, "this key can't read groups (Omni responded with 403"),
+    ] {
+        world.org().clear_faults();
+        world.org().fault(list(code));
+        let check = command(&world, &["check"]).await;
+        assert_eq!(check.code, 1, "{}{}", check.out, check.err);
+        let roster = "roster:     2 rows, 1 problem";
+        assert!(check.out.contains(roster), "{}{}", check.out, check.err);
+        assert!(check.err.contains(warning), "{}", check.err);
+        let not_checked = "so their names were not checked";
+        assert!(check.err.contains(not_checked), "{}", check.err);
+    }
 }

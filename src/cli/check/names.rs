@@ -2,7 +2,7 @@
 
 use crate::cli::organisation;
 use crate::model::{Desired, GroupMemory, ObservedGroups};
-use crate::omni::Available;
+use crate::omni::{Available, OmniError};
 use crate::plan::{
     group_contradictions, group_name_problems, managed_groups_warning, role_name_problems,
 };
@@ -31,14 +31,14 @@ pub(super) async fn check(
     let memory = known_groups(settings).await;
     let reader = organisation::reader(settings)?;
     let groups = match names_groups {
-        true => reader.group_names().await?,
-        false => Available::Known(Vec::new()),
+        true => readable(reader.group_names().await)?,
+        false => Ok(Vec::new()),
     };
     let groups = match groups {
-        Available::Known(groups) => ObservedGroups::new(groups),
-        Available::Rejected(status) => {
+        Ok(groups) => ObservedGroups::new(groups),
+        Err(cause) => {
             let effect = "change no membership and no role of a group";
-            warnings.push(unreadable("groups", status, effect));
+            warnings.push(cause.warning("groups", effect));
             ObservedGroups::default()
         }
     };
@@ -50,14 +50,13 @@ pub(super) async fn check(
     let problems = group_contradictions(desired, &groups, &memory, policy);
     desired.bad_rows.extend(problems);
     if has_roles {
-        match reader.role_scopes().await? {
-            Available::Known(scopes) => {
+        match readable(reader.role_scopes().await)? {
+            Ok(scopes) => {
                 let problems = role_name_problems(desired, &scopes, &groups, &memory, policy);
                 desired.bad_rows.extend(problems);
             }
-            Available::Rejected(status) => {
-                let warning = unreadable("connections and models", status, "assign no role");
-                warnings.push(warning);
+            Err(cause) => {
+                warnings.push(cause.warning("connections and models", "assign no role"));
             }
         }
     }
@@ -80,8 +79,37 @@ pub(super) fn check_offline(settings: &Settings, desired: &mut Desired) {
     desired.bad_rows.extend(problems);
 }
 
-fn unreadable(what: &str, status: StatusCode, effect: &str) -> String {
-    format!(
-        "this key can't read {what} (Omni responded with {status}), so their names were not checked, and runs {effect}"
-    )
+/// Why a list can't be read, while others can.
+enum Unreadable {
+    /// The key has no permission.
+    Rejected(StatusCode),
+    /// A list that is unreliable, or a failure.
+    Failed(OmniError),
+}
+
+impl Unreadable {
+    fn warning(&self, what: &str, effect: &str) -> String {
+        let cause = match self {
+            Self::Rejected(status) => {
+                format!("this key can't read {what} (Omni responded with {status})")
+            }
+            Self::Failed(error) => format!("the {what} can't be read ({error})"),
+        };
+        format!("{cause}, so their names were not checked, and runs {effect}")
+    }
+}
+
+/// The content of a list, or why it can't be read.
+///
+/// # Errors
+/// Errors that end a run.
+fn readable<T>(
+    answer: Result<Available<T>, OmniError>,
+) -> Result<Result<T, Unreadable>, OmniError> {
+    match answer {
+        Ok(Available::Known(list)) => Ok(Ok(list)),
+        Ok(Available::Rejected(status)) => Ok(Err(Unreadable::Rejected(status))),
+        Err(error) if error.ends_run() => Err(error),
+        Err(error) => Ok(Err(Unreadable::Failed(error))),
+    }
 }
