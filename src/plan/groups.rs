@@ -7,9 +7,11 @@ use crate::model::{
     Location, MembershipChange, MembershipRow, MembershipSource, Memory, Observed, ObservedGroup,
     ObservedGroups, Policy, Problem, ProblemKind, fold,
 };
+use crate::roster::{Repetition, conflicting_membership, repetitions};
 use crate::util::text::plural;
 use foldhash::fast::RandomState;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hash;
 
 /// How far the memberships of a managed group are managed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -216,8 +218,8 @@ pub fn group_name_problems(
     names.too_many(desired).into_iter().chain(found).collect()
 }
 
-/// The problems of rows of `source.groups` that take a user out of a group that the user's cell names. As long as Omni
-/// does not show its groups, names that differ in letter case alone count as equal.
+/// The problems of rows of `source.groups` that contradict each other, or the user's cell. As long as Omni does not show
+/// its groups, names that differ in letter case alone count as equal.
 #[must_use]
 pub fn group_contradictions(
     desired: &Desired,
@@ -227,6 +229,13 @@ pub fn group_contradictions(
 ) -> Vec<Problem> {
     let names = names(desired, groups, memory, policy);
     let stated = &desired.memberships;
+    let meaning = |name: &GroupName| match names.get(name) {
+        Some(Resolved::Group(group)) => Ok(group.clone()),
+        _ => Err(fold(name.as_str()).into_owned()),
+    };
+    let rows = stated.rows.iter();
+    let rows = rows.map(|row| ((&row.email, meaning(&row.group)), row));
+    let conflicts = merge_rows(rows).filter_map(|(_, merged)| merged.err());
     let is_same = |one: &GroupName, other: &GroupName| match (names.get(one), names.get(other)) {
         (Some(Resolved::Group(one)), Some(Resolved::Group(other))) => one == other,
         _ => fold(one.as_str()) == fold(other.as_str()),
@@ -238,7 +247,31 @@ pub fn group_contradictions(
         let name = in_cell.find(|name| is_same(name, &row.group))?;
         Some(contradiction(row, name))
     });
-    problems.collect()
+    conflicts.chain(problems).collect()
+}
+
+/// Compares rows, each with the user and the group that it is about. Of several rows about one membership the first
+/// counts, or none if others have the opposite op, which is a problem of each. Returns the rows that count and those with
+/// a problem.
+pub(super) fn merge_rows<'r, K: Clone + Eq + Hash>(
+    rows: impl Iterator<Item = (K, &'r MembershipRow)>,
+) -> impl Iterator<Item = (K, Result<&'r MembershipRow, Problem>)> {
+    let rows: Vec<_> = rows.collect();
+    let about = rows.iter();
+    let about = about.map(|(key, row)| (key.clone(), &row.change, &row.location));
+    let found = repetitions(about);
+    let merged = rows.into_iter().zip(found);
+    merged.filter_map(|((key, row), repetition)| match repetition {
+        Repetition::First => Some((key, Ok(row))),
+        Repetition::Duplicate(_) => None,
+        Repetition::Conflict(other) => {
+            let problem = Problem {
+                kind: ProblemKind::Group,
+                ..conflicting_membership(row, &other)
+            };
+            Some((key, Err(problem)))
+        }
+    })
 }
 
 /// The problem of a row that takes a user out of a group that the user's cell names.

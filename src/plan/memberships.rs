@@ -10,7 +10,8 @@
 //!   deactivated.
 
 use super::groups::{
-    FirstContact, ManagedScope, Resolved, ResolvedNames, contradiction, managed, names, problem,
+    FirstContact, ManagedScope, Resolved, ResolvedNames, contradiction, managed, merge_rows, names,
+    problem,
 };
 use super::user_changes::UserChanges;
 use super::{BlockedOperation, LostFiles, Plan};
@@ -139,7 +140,7 @@ impl MembershipPlanner<'_> {
             });
         };
         let is_frozen = |group: &GroupRef| frozen.contains(group);
-        for (group, row) in &by_row {
+        for (group, row) in valid(&by_row) {
             let contradicts = row.change == MembershipChange::Leave && in_cell.contains(group);
             if !contradicts && !is_frozen(group) {
                 change(group, row.change, MembershipSource::Row, &row.location);
@@ -271,13 +272,18 @@ impl MembershipPlanner<'_> {
         email: &Email,
         rows: &[&'r MembershipRow],
         found: &mut PlannedMemberships,
-    ) -> Option<BTreeMap<GroupRef, &'r MembershipRow>> {
+    ) -> Option<RowsByGroup<'r>> {
         let groups = rows.iter().map(|row| {
             let group = self.resolve(&row.group, email, &row.location, found)?;
             Some((group.clone(), *row))
         });
         let groups: Vec<_> = groups.collect();
-        groups.into_iter().collect()
+        let groups = groups.into_iter().collect::<Option<Vec<_>>>()?;
+        let merged = merge_rows(groups.into_iter()).map(|(group, row)| {
+            let row = row.map_err(|problem| found.problems.push(problem));
+            (group, row.ok())
+        });
+        Some(merged.collect())
     }
 
     /// The group of a name; `None` if the name is unusable, with the problem if it has one of its own.
@@ -366,6 +372,17 @@ impl MembershipPlanner<'_> {
     }
 }
 
+/// The rows of one user by group; `None` if they contradict each other, which freezes the membership.
+type RowsByGroup<'r> = BTreeMap<GroupRef, Option<&'r MembershipRow>>;
+
+fn valid<'a, 'r>(
+    by_row: &'a RowsByGroup<'r>,
+) -> impl Iterator<Item = (&'a GroupRef, &'r MembershipRow)> {
+    by_row
+        .iter()
+        .filter_map(|(group, row)| Some((group, (*row)?)))
+}
+
 /// What the rows of one user state.
 type StatedByUser<'a> = BTreeMap<&'a Email, (Option<&'a GroupsCell>, Vec<&'a MembershipRow>)>;
 
@@ -424,11 +441,11 @@ fn leaves_blocked(desired: &Desired, lost: &LostFiles) -> Option<String> {
 
 /// The rows that take a user out of a group that the user's cell names.
 fn contradictions(
-    by_row: &BTreeMap<GroupRef, &MembershipRow>,
+    by_row: &RowsByGroup<'_>,
     in_cell: &GroupRefs<'_>,
     found: &mut PlannedMemberships,
 ) {
-    for (group, row) in by_row {
+    for (group, row) in valid(by_row) {
         if row.change == MembershipChange::Leave && in_cell.contains(group) {
             found.problems.push(contradiction(row, &group.name));
         }

@@ -2,13 +2,13 @@
 
 use super::cell::{self, CellCache};
 use super::text::{Issue, quoted};
-use crate::model::{GroupName, GroupNameError, ProblemKind, fold, nfc, trim};
+use crate::model::{GroupName, GroupNameError, ProblemKind, nfc, trim};
 use std::collections::HashSet;
 
 /// The groups that a cell names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct GroupList {
-    /// Each once: of names that are equal without regard to letter case, the first.
+    /// Each once. Omni may have groups whose names differ in letter case alone.
     pub(super) names: Vec<GroupName>,
     /// Whether the cell names a group twice.
     pub(super) has_repeats: bool,
@@ -40,7 +40,7 @@ fn list(cell: &str) -> Result<GroupList, Issue> {
     let (mut names, mut seen) = (Vec::new(), HashSet::new());
     for item in &items {
         let name = GroupName::parse(item).map_err(|error| invalid(item, error))?;
-        if seen.insert(fold(name.as_str()).into_owned()) {
+        if seen.insert(name.clone()) {
             names.push(name);
         }
     }
@@ -55,11 +55,8 @@ fn invalid(name: &str, error: GroupNameError) -> Issue {
     Issue::new(message, "write the name as Omni shows it")
 }
 
-/// Whether two lists name the same groups, in any order and letter case.
+/// Whether two lists have the same names, in any order.
 pub(super) fn same_groups(a: &[GroupName], b: &[GroupName]) -> bool {
-    let folded = |names: &[GroupName]| -> HashSet<String> {
-        let names = names.iter().map(|name| fold(name.as_str()).into_owned());
-        names.collect()
-    };
-    a == b || (a.len() == b.len() && folded(a) == folded(b))
+    let set = |names: &[GroupName]| names.iter().cloned().collect::<HashSet<_>>();
+    a == b || (a.len() == b.len() && set(a) == set(b))
 }

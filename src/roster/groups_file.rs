@@ -3,7 +3,8 @@
 //! - A row with a problem changes nothing, and freezes every membership that it may be about: its own, all memberships
 //!   of its user if its group can't be read, and those of the users that its address probably means. If the row has no
 //!   readable address, it may be about any user, so no user leaves a group.
-//! - Rows of one membership with opposite ops are all invalid.
+//! - Rows of one membership with opposite ops are all invalid. Names that differ in letter case alone may be those of two
+//!   groups, which the planner knows.
 //! - A file that can't be read, is rejected or has no rows takes no user out of a group, and stops nothing else.
 
 use super::budget::{MAX_LISTED_LINTS, MAX_PROBLEMS};
@@ -13,7 +14,7 @@ use super::text::{Issue, did_you_mean, quoted};
 use super::{BesideReading, SourceError, address};
 use crate::model::{
     ChangeKey, DesiredMemberships, DoubtfulMembership, Email, GroupName, GroupNameError, Location,
-    MembershipChange, MembershipRow, Problem, ProblemKind, fold,
+    MembershipChange, MembershipRow, Problem, ProblemKind,
 };
 use crate::settings::SourceSettings;
 use crate::util::text::nearest;
@@ -198,11 +199,10 @@ fn group_issue(cell: &str, error: GroupNameError) -> Issue {
 }
 
 /// A membership as it is compared; without a group, all memberships of a user.
-type MembershipKey = (Email, Option<String>);
+type MembershipKey = (Email, Option<GroupName>);
 
 fn key(email: &Email, group: Option<&GroupName>) -> MembershipKey {
-    let folded = group.map(|group| fold(group.as_str()).into_owned());
-    (email.clone(), folded)
+    (email.clone(), group.cloned())
 }
 
 /// The first invalid row about each membership.
@@ -365,7 +365,8 @@ fn duplicate(row: &MembershipRow, first: &Location) -> Problem {
     of_row(row, issue.kind(ProblemKind::DuplicateRow))
 }
 
-fn conflict(row: &MembershipRow, other: &Location) -> Problem {
+/// The problem of a row with the opposite op of another one about the same membership.
+pub(crate) fn conflict(row: &MembershipRow, other: &Location) -> Problem {
     let message = format!(
         "conflicts with {other}, which has the opposite op for {}",
         named(row)

@@ -355,7 +355,7 @@ const LIST_QUOTES: Lint = Lint {
 };
 const REPEATED_GROUP: Lint = Lint {
     kind: ProblemKind::RepeatedGroup,
-    message: "this list names a group twice, perhaps in another letter case",
+    message: "this list names a group twice",
     remedy: "write each group once",
 };
 const SHORTENED: Lint = Lint {

@@ -7,7 +7,7 @@ use std::hash::Hash;
 
 /// A row among those about the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Repetition {
+pub(crate) enum Repetition {
     /// The first row, and no other one states something else.
     First,
     /// Repeats the first row, which is there.
@@ -17,7 +17,7 @@ pub(super) enum Repetition {
 }
 
 /// Compares rows, each with what it is about, what it states, and its location. Returns one result for each row.
-pub(super) fn repetitions<'a, K: Eq + Hash, V: PartialEq + 'a>(
+pub(crate) fn repetitions<'a, K: Eq + Hash, V: PartialEq + 'a>(
     rows: impl Iterator<Item = (K, &'a V, &'a Location)>,
 ) -> Vec<Repetition> {
     let mut seen: HashMap<K, usize> = HashMap::new();

@@ -5,10 +5,12 @@ use super::{
 };
 use chrono::Utc;
 use omni_user_sync::model::{
-    Action, Change, ChangeKey, GroupId, GroupName, ManagedGroup, MembershipChange, MembershipRow,
-    Memory, Policy, ProblemKind, Schema,
+    Action, Change, ChangeKey, GroupId, GroupMemory, GroupName, ManagedGroup, MembershipChange,
+    MembershipRow, Memory, ObservedGroup, ObservedGroups, Policy, ProblemKind, Schema,
 };
-use omni_user_sync::plan::Plan;
+use omni_user_sync::plan::{Plan, group_contradictions};
+use omni_user_sync::roster::read_memory;
+use omni_user_sync::settings::{Environment, load};
 
 #[test]
 fn unknown_groups_are_problems_with_the_nearest_name() {
@@ -254,6 +256,78 @@ fn too_many_new_groups_are_one_problem() {
         [
             "users.csv:2: the roster names 10001 groups that Omni does not have, and with the 4 that it has there would \
              be more than 10000, so none is created; check that this column has the names of groups"
+        ]
+    );
+}
+
+/// Omni may have two groups whose names differ in letter case alone.
+#[test]
+fn names_in_other_letter_case_are_told_apart() {
+    let members: Pairs = [(0, 0)].into();
+    let mut observed = observed([0], &members);
+    let upper = ObservedGroup {
+        id: GroupId::parse("upper").expect("an id"),
+        name: "SALES".into(),
+        members: Some([super::id(0)].into_iter().collect()),
+    };
+    observed.groups_mut().put(upper);
+    let mut memory = memory([0], &members);
+    let known = ManagedGroup {
+        name: GroupName::parse("SALES").expect("a name"),
+        is_confirmed: true,
+    };
+    let upper = GroupId::parse("upper").expect("an id");
+    memory.groups.managed.insert(upper.clone(), known);
+    memory.groups.state(email(0), upper);
+    let planned = |cell: &str| {
+        let source = load(None, &Environment::default());
+        let source = source.expect("the defaults are fine").source;
+        let csv = format!("email,display_name,groups\nu0@x.co,Ann,\"{cell}\"\n");
+        let roster = read_memory(&source, "users.csv", csv.as_bytes(), &Schema::default());
+        let planned = plan(&roster.expect("a roster"), &observed, &memory);
+        assert_eq!(planned.problems, []);
+        let groups = planned.changes.iter().filter_map(Change::group);
+        let groups: Vec<_> = groups.map(|group| group.name.to_string()).collect();
+        groups
+    };
+    assert_eq!(planned("[Sales,SALES]"), [""; 0]);
+    assert_eq!(planned("[Sales]"), ["SALES"]);
+    assert_eq!(planned("[SALES]"), ["Sales"]);
+}
+
+/// Rows that turn out to be about one membership.
+#[test]
+fn rows_in_other_letter_case_are_merged() {
+    let lower = |change| MembershipRow {
+        group: GroupName::parse("sales").expect("a name"),
+        location: super::location(60),
+        ..row(0, 0, change)
+    };
+    let planned = |change| {
+        let mut roster = desired(&[(0, None)]);
+        roster.memberships.rows = vec![row(0, 0, MembershipChange::Join), lower(change)];
+        let planned = plan(
+            &roster,
+            &observed([0], &Pairs::new()),
+            &memory([0], &Pairs::new()),
+        );
+        let groups = ObservedGroups::new(observed([0], &Pairs::new()).groups().iter().cloned());
+        let policy = unlimited();
+        let found = group_contradictions(&roster, &groups, &GroupMemory::default(), &policy);
+        assert_eq!(found.len(), planned.problems.len(), "check says the same");
+        (joins(&planned.changes).len(), planned.problems)
+    };
+    assert_eq!(planned(MembershipChange::Join), (1, vec![]));
+    let (joins, problems) = planned(MembershipChange::Leave);
+    let problems: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(joins, 0);
+    assert_eq!(
+        problems,
+        [
+            "users.csv:50: conflicts with users.csv:60, which has the opposite op for 'u0@x.co' and the group 'Sales'; \
+             keep only the correct row; until then this membership is not changed",
+            "users.csv:60: conflicts with users.csv:50, which has the opposite op for 'u0@x.co' and the group 'sales'; \
+             keep only the correct row; until then this membership is not changed",
         ]
     );
 }

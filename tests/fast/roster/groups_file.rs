@@ -140,24 +140,27 @@ fn unreadable_rows_freeze_their_users() {
 fn rows_of_one_membership_agree() {
     assert_snapshot!(rows(
         "+,a@x.co,Sales\n\
-         +,A@x.co,sales\n\
+         +,A@x.co,Sales\n\
          +,b@x.co,Sales\n\
          -,b@x.co,Board\n\
-         -,b@x.co,SALES\n\
+         -,b@x.co,Sales\n\
          +,b@x.co,Sales\n\
          +,c@x.co,Sales\n\
-         ?,c@x.co,sales\n"
+         ?,c@x.co,Sales\n\
+         +,d@x.co,Sales\n\
+         -,d@x.co,SALES\n"
     ), @r#"
     groups.csv:2: a@x.co join "Sales"
     groups.csv:5: b@x.co leave "Board"
-    frozen: b@x.co in "SALES"
+    groups.csv:10: d@x.co join "Sales"
+    groups.csv:11: d@x.co leave "SALES"
     frozen: b@x.co in "Sales"
-    frozen: c@x.co in "sales"
+    frozen: c@x.co in "Sales"
     bad: groups.csv:4: conflicts with groups.csv:6, which has the opposite op for 'b@x.co' and the group 'Sales'; keep only the correct row; until then this membership is not changed
-    bad: groups.csv:6: conflicts with groups.csv:4, which has the opposite op for 'b@x.co' and the group 'SALES'; keep only the correct row; until then this membership is not changed
+    bad: groups.csv:6: conflicts with groups.csv:4, which has the opposite op for 'b@x.co' and the group 'Sales'; keep only the correct row; until then this membership is not changed
     bad: groups.csv:7: conflicts with groups.csv:6, which has the opposite op for 'b@x.co' and the group 'Sales'; keep only the correct row; until then this membership is not changed
     bad: groups.csv:9:1 (op): unknown op '?'; write + or add to put the user in the group, - or remove to take the user out
-    note: groups.csv:3: repeats groups.csv:2 for 'A@x.co' and the group 'sales'; remove one of the two rows
+    note: groups.csv:3: repeats groups.csv:2 for 'A@x.co' and the group 'Sales'; remove one of the two rows
     note: groups.csv:8: this row is skipped, because groups.csv:9 is about the same and is invalid; correct that row
     "#);
 }
