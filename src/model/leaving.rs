@@ -1,17 +1,35 @@
 //! How a user leaves, as a roster states it.
 
-use super::{Email, Operation, RunTime, UserSpec};
+use super::{Email, Location, Operation, RunTime, UserSpec};
 use chrono::NaiveDate;
 use serde::Serialize;
 
 /// What a row states about a removal, apart from the operation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leaving {
-    /// The user who gets the schedules.
-    pub successor: Option<Email>,
+    /// The user who gets the schedules. On the heap, because few rows name one.
+    pub successor: Option<Box<SuccessorCell>>,
     /// When the user leaves; `None`: at once. On the heap, because rosters have many rows and few dates.
     pub on: Option<Box<LeaveOn>>,
 }
+
+/// The cell that names the user who takes over schedules.
+#[derive(Clone, Debug)]
+pub struct SuccessorCell {
+    /// The user.
+    pub email: Email,
+    /// The cell.
+    pub location: Location,
+}
+
+/// Cells that name the same user state the same.
+impl PartialEq for SuccessorCell {
+    fn eq(&self, other: &Self) -> bool {
+        self.email == other.email
+    }
+}
+
+impl Eq for SuccessorCell {}
 
 /// The day on which a user leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -59,7 +59,7 @@ pub use history::{
     ChangeId, ChangeIntent, ChangeRecord, HeldRecord, NewIds, PLANNED, RunEnd, RunRecord, RunStart,
     RunState, Settled, UNKNOWN, reverting,
 };
-pub use leaving::{DueLeaver, DueUpdate, LeaveOn, LeaveState, Leaver, Leaving};
+pub use leaving::{DueLeaver, DueUpdate, LeaveOn, LeaveState, Leaver, Leaving, SuccessorCell};
 pub use listed_memberships::ListedMemberships;
 pub use membership::{
     DesiredMemberships, DoubtfulMembership, GroupsCell, MembershipRow, ObservedGroups,

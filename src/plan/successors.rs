@@ -3,7 +3,7 @@
 use super::Plan;
 use crate::model::{
     AttributeName, Change, Desired, Email, Leaving, Observed, ObservedUser, OwnedSchedulesPolicy,
-    Policy, Problem, ProblemKind, Schema, UserId, UserMatch,
+    Policy, Problem, ProblemKind, Schema, SuccessorCell, UserId, UserMatch,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) fn successor_of<'a>(
     policy: &'a Policy,
     owner: &Email,
 ) -> Option<&'a Email> {
-    let named = leaving(desired, owner).and_then(|leaving| leaving.successor.as_ref());
+    let named = cell(desired, owner).map(|cell| &cell.email);
     named.or(policy.transfer_to.as_ref())
 }
 
@@ -47,25 +47,22 @@ pub(super) fn plan(
         .changes
         .iter()
         .filter(|change| change.operation().is_removal());
-    let removals: Vec<_> = removals
-        .filter_map(|change| Some((change, change.removed()?)))
-        .collect();
+    let removals: Vec<_> = removals.filter_map(Change::removed).collect();
     let finder = Finder {
         desired,
         observed,
-        leaving: removals.iter().map(|(_, user)| &user.email).collect(),
+        leaving: removals.iter().map(|user| &user.email).collect(),
     };
     let (mut successors, mut problems) = (Successors::new(), Vec::new());
-    for (change, owner) in removals {
+    for owner in removals {
         let Some(email) = successor_of(desired, policy, &owner.email) else {
             continue;
         };
-        let is_named = leaving(desired, &owner.email).is_some_and(|row| row.successor.is_some());
         let found = finder.find(email);
         // Successors are looked up only for users with schedules.
         let is_known = observed.shows_everybody() || !owner.schedules().is_empty();
-        if let (Err(why), true) = (&found, is_named && is_known) {
-            problems.extend(problem(change, why));
+        if let (Err(why), true, Some(cell)) = (&found, is_known, cell(desired, &owner.email)) {
+            problems.push(problem(owner, cell, why));
         }
         let found = found.map(|user| Successor {
             differences: differences(owner, user, observed, schema),
@@ -80,6 +77,11 @@ pub(super) fn plan(
 /// What the row of a user states about the removal.
 fn leaving<'a>(desired: &'a Desired, email: &Email) -> Option<&'a Leaving> {
     desired.users.get(email)?.want.leaving()
+}
+
+/// The cell that names the successor of a user.
+fn cell<'a>(desired: &'a Desired, owner: &Email) -> Option<&'a SuccessorCell> {
+    leaving(desired, owner)?.successor.as_deref()
 }
 
 struct Finder<'a> {
@@ -113,14 +115,14 @@ impl<'a> Finder<'a> {
     }
 }
 
-fn problem(change: &Change, why: &str) -> Option<Problem> {
-    Some(Problem {
+fn problem(owner: &ObservedUser, cell: &SuccessorCell, why: &str) -> Problem {
+    Problem {
         kind: ProblemKind::Successor,
-        location: change.location.clone()?,
+        location: cell.location.clone(),
         message: why.to_owned(),
         remedy: "name an active user who stays".into(),
-        email: change.email().cloned(),
-    })
+        email: Some(owner.email.clone()),
+    }
 }
 
 /// The parts of two users' access that differ or are unknown.

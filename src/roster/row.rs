@@ -19,7 +19,7 @@ use super::leaving;
 use super::text::{Issue, did_you_mean, quoted};
 use crate::model::{
     AttributeName, Attributes, DesiredUser, Email, GroupsCell, Interner, LeaveOn, Leaving,
-    Location, Problem, ProblemKind, UserSpec, Value, nfc, trim,
+    Location, Problem, ProblemKind, SuccessorCell, UserSpec, Value, nfc, trim,
 };
 use crate::settings::BlankCells;
 use crate::util::text::{nearest, plural};
@@ -203,7 +203,11 @@ impl<'a> RowReader<'a> {
             leave_on,
             ..
         } = *self.columns;
-        let successor = self.filled(cells, successor, leaving::successor, line, bad);
+        let named = self.filled(cells, successor, leaving::successor, line, bad);
+        let successor = successor.zip(named).map(|(at, email)| {
+            let location = self.location(line, at);
+            Box::new(SuccessorCell { email, location })
+        });
         let date = self.filled(cells, leave_on, leaving::date, line, bad);
         let on = match date {
             None => None,

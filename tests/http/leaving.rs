@@ -3,8 +3,9 @@
 use crate::support::{World, assert_converged, command, on, outcomes_of};
 use omni_user_sync::model::{ChangeOutcome, Field, GuardRule, RunRef};
 use omni_user_sync::run::RunOutcome;
-use omni_user_sync::sandbox::{Endpoint, Fault, Options, What, When};
+use omni_user_sync::sandbox::{Endpoint, Fault, Options, Org, What, When};
 use serde_json::json;
+use std::time::Duration;
 
 /// An organisation with twenty users `u0@x.co`… and a roster that names them all.
 async fn world_with(options: Options) -> World {
@@ -37,7 +38,7 @@ fn keep_all_but(world: &World, leavers: &[usize]) {
     world.roster(&format!("op,email,display_name\n{rows}"));
 }
 
-fn held_by(outcome: &RunOutcome) -> Vec<(GuardRule, usize)> {
+pub(crate) fn held_by(outcome: &RunOutcome) -> Vec<(GuardRule, usize)> {
     let held = outcome.held().iter();
     held.map(|held| (held.rule, held.count)).collect()
 }
@@ -121,6 +122,54 @@ async fn an_approval_covers_only_shown_schedules() {
     let outcome = world.apply().await;
     assert_eq!(outcomes_of(&outcome), ["delete u1@x.co applied"]);
     assert_eq!(world.org().lost_schedules().len(), 1);
+}
+
+/// One run over a roster with one leaver, in which the list of tokens is answered after 1.1 s. `new` is the number of the
+/// request before which the leaver gets a schedule.
+async fn slow_run(max_age: &str, new: Option<u64>) -> (World, RunOutcome) {
+    let world = world().await.set("observe.max_age", max_age);
+    keep_all_but(&world, &[1]);
+    let when = When {
+        path: Some("/api/v1/api-keys".into()),
+        ..When::default()
+    };
+    let what = What::Late(Duration::from_millis(1100));
+    world.org().fault(Fault {
+        when,
+        ..Fault::next(what)
+    });
+    if let Some(new) = new {
+        let add = |org: &Org| drop(org.add_schedule("u1@x.co", "weekly", None));
+        world.org().before(new, add);
+    }
+    let outcome = world.run().await;
+    (world, outcome)
+}
+
+/// What was read is used for `observe.max_age`. A removal that is sent later reads it again.
+#[tokio::test]
+async fn a_slow_run_reads_schedules_again() {
+    let (world, outcome) = slow_run("1s", None).await;
+    assert_eq!(outcomes_of(&outcome), ["delete u1@x.co applied"]);
+    let requests = world.org().requests();
+    let is_tokens = |path: &str| path == "/api/v1/api-keys";
+    let tokens = requests.iter().find(|one| is_tokens(&one.path));
+    let number = tokens.expect("a request for tokens").number;
+    let read = "GET /api/v1/schedules";
+    let tokens = "GET /api/v1/api-keys";
+    assert_eq!(take_owned_requests(&world), [read, tokens, read]);
+
+    let (world, outcome) = slow_run("1s", Some(number)).await;
+    assert_eq!(outcomes_of(&outcome), ["delete u1@x.co failed"]);
+    let detail = "not removed: the user owns a schedule that was not shown: weekly";
+    assert_eq!(outcome.changes[0].detail, detail);
+    assert!(world.org().lost_schedules().is_empty());
+    let held = held_by(&world.apply().await);
+    assert_eq!(held, [(GuardRule::OwnedSchedules, 1)], "now it is shown");
+
+    let (world, outcome) = slow_run("1h", None).await;
+    assert_eq!(outcomes_of(&outcome), ["delete u1@x.co applied"]);
+    assert_eq!(take_owned_requests(&world), [read, tokens]);
 }
 
 #[tokio::test]

@@ -56,6 +56,8 @@ mod serve;
 mod shared_rate_limit;
 #[cfg(feature = "sandbox")]
 mod stale_cache;
+#[cfg(feature = "sandbox")]
+mod successors;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(feature = "sandbox")]

@@ -190,7 +190,7 @@ fn show_want(want: &DesiredUser) -> String {
             _ => "delete",
         };
         if let Some(successor) = &leaving.successor {
-            let _ = write!(text, " successor={successor}");
+            let _ = write!(text, " successor={}", successor.email);
         }
         if let Some(on) = &leaving.on {
             let _ = write!(text, " on {}, until then ", on.date);

@@ -1,0 +1,102 @@
+//! The successors that rows name: who gets the schedules of a user who leaves.
+
+use crate::leaving::held_by;
+use crate::support::{World, assert_converged, command};
+use omni_user_sync::model::{GuardRule, ProblemKind};
+use omni_user_sync::sandbox::Options;
+use serde_json::{Value, json};
+
+/// An organisation with eight users `u0@x.co`… and one inactive user. `u1@x.co` owns a schedule.
+async fn world() -> World {
+    let world = World::with(Options::with_full_lists())
+        .await
+        .set("policy.max_removals", "100%")
+        .set("policy.owned_schedules", "transfer")
+        .set("policy.transfer_to", "u7@x.co");
+    for number in 0..8 {
+        world.user(&format!("u{number}@x.co"), "A user", json!({}));
+    }
+    world.org().add_user(json!({
+        "userName": "idle@x.co", "displayName": "A user", "active": false,
+    }));
+    world.org().add_schedule("u1@x.co", "daily", None);
+    world
+}
+
+/// A roster in which `u1@x.co` leaves and names this successor, `u2@x.co` leaves too, and the row of `u3@x.co` is
+/// invalid.
+fn name_successor(world: &World, successor: &str) {
+    let others: String = (4..8)
+        .map(|number| format!("upsert,u{number}@x.co,A user,\n"))
+        .collect();
+    world.roster(&format!(
+        "op,email,display_name,successor\nupsert,u0@x.co,A user,\ndelete,u1@x.co,,{successor}\n\
+         delete,u2@x.co,,\nupsrt,u3@x.co,A user,\n{others}"
+    ));
+}
+
+#[tokio::test]
+async fn a_wrong_successor_is_a_problem_of_its_cell() {
+    for (successor, why) in [
+        ("nobody@x.co", "is not in Omni"),
+        ("idle@x.co", "is not active"),
+        ("u1@x.co", "is to be removed as well"),
+        ("u2@x.co", "is to be removed as well"),
+        ("u3@x.co", "has an invalid row"),
+    ] {
+        let world = world().await;
+        name_successor(&world, successor);
+        let plan = command(&world, &["plan", "--json"]).await;
+        let why = format!("the successor {successor} {why}");
+        let problem = format!("users.csv:3:4 (successor): {why}; name an active user who stays");
+        let text = command(&world, &["plan"]).await.err;
+        assert!(text.contains(&problem), "{problem}\n{text}");
+        let doc: Value = serde_json::from_str(&plan.out).expect("JSON");
+        let problems = doc["problems"].as_array().expect("a list").iter();
+        let mut ours = problems.filter(|one| one["kind"] == "successor");
+        let ours = ours.next().expect("a problem");
+        assert_eq!((&ours["line"], &ours["column"]), (&json!(3), &json!(4)));
+        assert_eq!(ours["email"], "u1@x.co");
+
+        let outcome = world.run().await;
+        let held: Vec<_> = outcome.held().iter().collect();
+        assert_eq!(held_by(&outcome), [(GuardRule::OwnedSchedules, 1)]);
+        assert!(held[0].reason.ends_with(&why), "{}", held[0].reason);
+        let roster = &outcome.plan.as_ref().expect("a plan").roster;
+        let of_cell = |kind| kind == ProblemKind::Successor;
+        let problems = roster.bad_rows.iter().filter(|one| of_cell(one.kind));
+        assert_eq!(problems.count(), 1, "{:?}", roster.bad_rows);
+        assert!(world.org().user("u1@x.co").is_some());
+        assert!(world.org().user("u2@x.co").is_none(), "others go on");
+        assert_eq!(
+            world.org().transfers().len() + world.org().lost_schedules().len(),
+            0
+        );
+        let report = world.reports().pop().expect("a report").1;
+        let row = report.lines().nth(2).expect("a row");
+        assert!(row.contains("held"), "{row}");
+    }
+}
+
+#[tokio::test]
+async fn the_successor_of_the_row_comes_first() {
+    let world = world().await;
+    name_successor(&world, "u5@x.co");
+    let roster = std::fs::read_to_string(world.roster_path()).expect("a roster");
+    world.roster(&roster.replace("upsrt", "upsert"));
+    assert_converged(&world.run().await);
+    let transfers = world.org().transfers();
+    assert_eq!((&*transfers[0].1, &*transfers[0].2), ("u1@x.co", "u5@x.co"));
+}
+
+/// A user without schedules needs no successor.
+#[tokio::test]
+async fn an_unused_successor_holds_no_removal() {
+    let world = world().await;
+    let id = world.org().schedules()[0].0.clone();
+    world.org().remove_schedule(&id);
+    name_successor(&world, "nobody@x.co");
+    let outcome = world.run().await;
+    assert!(outcome.held().is_empty(), "{:?}", outcome.held());
+    assert!(world.org().user("u1@x.co").is_none());
+}
