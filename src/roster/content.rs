@@ -28,7 +28,7 @@ pub(super) enum FileError {
 pub(super) fn read_file<T>(
     file: &Candidate,
     max_bytes: u64,
-    parse: impl FnOnce(&mut dyn Read, u64) -> Result<T, Vec<Problem>>,
+    parse: impl FnOnce(&mut (dyn Read + Send), u64) -> Result<T, Vec<Problem>>,
 ) -> FileReading<T> {
     let (opened, stat) = match file.open(max_bytes) {
         Ok(opened) => opened,
@@ -57,10 +57,10 @@ struct BytesReading<T> {
 }
 
 fn read_bytes<T>(
-    bytes: impl Read,
+    bytes: impl Read + Send,
     size: u64,
     max_bytes: u64,
-    parse: impl FnOnce(&mut dyn Read, u64) -> Result<T, Vec<Problem>>,
+    parse: impl FnOnce(&mut (dyn Read + Send), u64) -> Result<T, Vec<Problem>>,
 ) -> BytesReading<T> {
     let mut bytes = HashedBytes::new(bytes, max_bytes);
     let parsed = match bytes.peek() {
@@ -78,7 +78,7 @@ fn read_bytes<T>(
 pub(super) fn read_memory<T>(
     bytes: &[u8],
     max_bytes: u64,
-    parse: impl FnOnce(&mut dyn Read, u64) -> Result<T, Vec<Problem>>,
+    parse: impl FnOnce(&mut (dyn Read + Send), u64) -> Result<T, Vec<Problem>>,
 ) -> Result<T, FileError> {
     let read = read_bytes(bytes, bytes.len() as u64, max_bytes, parse);
     read.whole.map_err(FileError::File).and(read.parsed)

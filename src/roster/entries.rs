@@ -43,7 +43,8 @@ impl RowSender {
 
     fn send(&mut self) {
         // Fails only if the other thread panicked, which the join reports.
-        let _ = self.to.send(std::mem::take(&mut self.batch));
+        let next = Vec::with_capacity(Self::BATCH);
+        let _ = self.to.send(std::mem::replace(&mut self.batch, next));
     }
 }
 

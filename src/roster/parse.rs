@@ -5,7 +5,7 @@ use super::entries::{Entries, RowEntry, RowSender};
 use super::format::CsvFormat;
 use super::header::{Columns, has_email};
 use super::lints::Lints;
-use super::records::{FileText, Records};
+use super::records::{Chunk, Chunks, FileText, Records};
 use super::row::{BadRow, Doubt, RowReader, ValidRow};
 use super::scanner::ScanError;
 use super::text::Issue;
@@ -14,6 +14,7 @@ use crate::settings::SourceSettings;
 use ::csv::StringRecord;
 use std::io::Read;
 use std::sync::Arc;
+use std::thread;
 
 /// The rows of one file.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(super) struct ParsedFile {
 
 /// Parses a file of `size` bytes. An error rejects the whole file.
 pub(super) fn parse(
-    bytes: impl Read,
+    bytes: impl Read + Send,
     size: u64,
     file: &Arc<str>,
     settings: &SourceSettings,
@@ -44,7 +45,30 @@ pub(super) fn parse(
     let text = FileText::new(bytes, settings.encoding);
     let format = CsvFormat::detect(text.head(), settings.delimiter, has_email);
     let row_estimate = text.lines_in(size).min(budget.rows);
-    let mut records = Records::new(text, &format);
+    let chunks = Chunks::new(text, &format);
+    thread::scope(|scope| {
+        let records = Records::new(chunks.read_ahead(scope), format.delimiter);
+        parse_records(
+            records,
+            row_estimate,
+            &format,
+            file,
+            settings,
+            schema,
+            budget,
+        )
+    })
+}
+
+fn parse_records(
+    mut records: Records<impl Iterator<Item = Chunk>>,
+    row_estimate: usize,
+    format: &CsvFormat,
+    file: &Arc<str>,
+    settings: &SourceSettings,
+    schema: &Schema,
+    budget: Budget,
+) -> Result<ParsedFile, Vec<Problem>> {
     let failed = |error: ScanError| vec![error.issue.at(Location::line(file, error.line))];
 
     let Some((line, record)) = records.next().map_err(failed)? else {
@@ -145,7 +169,7 @@ impl ParsedFile {
                 };
                 match doubt {
                     None => valid.push(email, row),
-                    Some(doubt) => self.take_doubtful(email, row, doubt)?,
+                    Some(doubt) => self.take_doubtful(email, row, *doubt)?,
                 }
                 Ok(())
             }

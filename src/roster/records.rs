@@ -8,7 +8,9 @@ use crate::model::trim;
 use crate::settings::Encoding;
 use ::csv::{Reader, StringRecord};
 use std::collections::VecDeque;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
+use std::sync::mpsc;
+use std::thread::Scope;
 
 pub(super) const BUFFER: usize = 64 * 1024;
 
@@ -74,27 +76,111 @@ impl<R: Read> FileText<R> {
     }
 }
 
+/// A part of a text, scanned.
+pub(super) struct Chunk {
+    text: Vec<u8>,
+    /// The lines on which records start in it.
+    starts: Vec<u64>,
+    /// How the text ends after this part; `None` if it goes on.
+    end: Option<Result<(), ScanError>>,
+}
+
+/// Reads a text in scanned parts. The last one has an end.
+pub(super) struct Chunks<R> {
+    text: FileText<R>,
+    scanner: Scanner,
+    size: usize,
+    has_ended: bool,
+}
+
+impl<R: Read> Chunks<R> {
+    pub(super) fn new(text: FileText<R>, format: &CsvFormat) -> Self {
+        Self::of_size(text, format, BUFFER)
+    }
+
+    fn of_size(mut text: FileText<R>, format: &CsvFormat, size: usize) -> Self {
+        text.skip_to_header(format);
+        Self {
+            text,
+            scanner: Scanner::new(format.delimiter, format.line),
+            size,
+            has_ended: false,
+        }
+    }
+
+    /// Reads on a thread of its own, a few parts ahead: hashing, decoding and scanning take a fifth of the time of
+    /// reading a roster.
+    pub(super) fn read_ahead<'s>(self, scope: &'s Scope<'s, '_>) -> mpsc::IntoIter<Chunk>
+    where
+        R: Send + 's,
+    {
+        const AHEAD: usize = 8;
+        let (to, chunks) = mpsc::sync_channel(AHEAD);
+        scope.spawn(move || {
+            let mut all = self;
+            // Sending fails once nobody reads on, because the file was rejected.
+            all.try_for_each(|chunk| to.send(chunk))
+        });
+        chunks.into_iter()
+    }
+
+    fn read(&mut self) -> Result<(Vec<u8>, Vec<u64>), ScanError> {
+        let (mut text, mut starts) = (vec![0; self.size], Vec::new());
+        let read = self.text.read(&mut text).map_err(|error| ScanError {
+            line: self.scanner.line(),
+            issue: error.issue(),
+        })?;
+        text.truncate(read);
+        self.scanner.scan(&text, &mut |event| {
+            if let ScanEvent::Record { line } = event {
+                starts.push(line);
+            }
+        });
+        if read == 0 {
+            self.scanner.finish();
+        }
+        self.scanner.take_error().map_or(Ok((text, starts)), Err)
+    }
+}
+
+impl<R: Read> Iterator for Chunks<R> {
+    type Item = Chunk;
+
+    fn next(&mut self) -> Option<Chunk> {
+        if self.has_ended {
+            return None;
+        }
+        let (text, starts, end) = match self.read() {
+            Ok((text, starts)) if text.is_empty() => (text, starts, Some(Ok(()))),
+            Ok((text, starts)) => (text, starts, None),
+            Err(error) => (Vec::new(), Vec::new(), Some(Err(error))),
+        };
+        self.has_ended = end.is_some();
+        Some(Chunk { text, starts, end })
+    }
+}
+
 /// Reads the records of a file.
-pub(super) struct Records<R> {
-    reader: Reader<ScannedText<R>>,
+pub(super) struct Records<C> {
+    reader: Reader<ScannedText<C>>,
     record: StringRecord,
 }
 
-impl<R: Read> Records<R> {
-    pub(super) fn new(text: FileText<R>, format: &CsvFormat) -> Self {
-        Self::with_buffer(text, format, BUFFER)
+impl<C: Iterator<Item = Chunk>> Records<C> {
+    pub(super) fn new(chunks: C, delimiter: u8) -> Self {
+        Self::with_buffer(chunks, delimiter, BUFFER)
     }
 
-    fn with_buffer(mut text: FileText<R>, format: &CsvFormat, buffer: usize) -> Self {
-        text.skip_to_header(format);
+    fn with_buffer(chunks: C, delimiter: u8, buffer: usize) -> Self {
         let text = ScannedText {
-            text,
-            scanner: Scanner::new(format.delimiter, format.line),
+            chunks,
+            rest: Cursor::default(),
             starts: VecDeque::new(),
-            error: None,
+            line: 0,
+            end: None,
         };
         Self {
-            reader: csv_reader(text, format.delimiter, buffer),
+            reader: csv_reader(text, delimiter, buffer),
             record: StringRecord::new(),
         }
     }
@@ -116,64 +202,67 @@ impl<R: Read> Records<R> {
         match read {
             Ok(true) => Ok(Some(text.next_record())),
             Ok(false) => Ok(None),
-            Err(error) => Err(text.error.take().unwrap_or_else(|| text.unexpected(&error))),
+            Err(error) => Err(text.error(&error)),
         }
     }
 }
 
-/// Passes a text to the csv crate, and scans it on the way.
-struct ScannedText<R> {
-    text: FileText<R>,
-    scanner: Scanner,
-    /// The lines on which the records start that are scanned and not read yet.
+/// Passes a scanned text to the csv crate.
+struct ScannedText<C> {
+    chunks: C,
+    /// The part that is passed on, as far as it is not yet.
+    rest: Cursor<Vec<u8>>,
+    /// The lines on which the records start that are not read yet.
     starts: VecDeque<u64>,
-    /// The error that ended the text. The csv crate itself only gets a placeholder.
-    error: Option<ScanError>,
+    /// The line of the last record.
+    line: u64,
+    /// How the text ended. The csv crate itself only gets a placeholder of an error.
+    end: Option<Result<(), ScanError>>,
 }
 
-impl<R: Read> ScannedText<R> {
+impl<C> ScannedText<C> {
     /// The line of the next record. Call it once per record.
     fn next_record(&mut self) -> u64 {
         let line = self.starts.pop_front();
         debug_assert!(line.is_some(), "the scanner missed a record");
-        line.unwrap_or(self.scanner.line())
+        self.line = line.unwrap_or(self.line);
+        self.line
     }
 
-    fn read_text(&mut self, buffer: &mut [u8]) -> Result<usize, ScanError> {
-        let read = self.text.read(buffer).map_err(|error| ScanError {
-            line: self.scanner.line(),
-            issue: error.issue(),
-        })?;
-        let starts = &mut self.starts;
-        self.scanner.scan(&buffer[..read], &mut |event| {
-            if let ScanEvent::Record { line } = event {
-                starts.push_back(line);
-            }
-        });
-        if read == 0 {
-            self.scanner.finish();
-        }
-        self.scanner.take_error().map_or(Ok(read), Err)
-    }
-
-    /// An error of the csv crate itself, which valid UTF-8 and records of any length never cause.
-    fn unexpected(&self, error: &::csv::Error) -> ScanError {
-        ScanError {
-            line: self.scanner.line(),
-            issue: Issue::new(
-                format!("can't be parsed as CSV: {error}"),
-                "save the file again as 'CSV UTF-8'",
-            ),
+    /// The error that ended the text, or else one of the csv crate itself, which valid UTF-8 and records of any length
+    /// never cause.
+    fn error(&mut self, error: &::csv::Error) -> ScanError {
+        match self.end.take() {
+            Some(Err(error)) => error,
+            Some(Ok(())) | None => ScanError {
+                line: self.line,
+                issue: Issue::new(
+                    format!("can't be parsed as CSV: {error}"),
+                    "save the file again as 'CSV UTF-8'",
+                ),
+            },
         }
     }
 }
 
-impl<R: Read> Read for ScannedText<R> {
+impl<C: Iterator<Item = Chunk>> Read for ScannedText<C> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.read_text(buffer).map_err(|error| {
-            self.error = Some(error);
-            io::ErrorKind::InvalidData.into()
-        })
+        loop {
+            let read = self.rest.read(buffer)?;
+            match &self.end {
+                _ if read > 0 => return Ok(read),
+                Some(Ok(())) => return Ok(0),
+                Some(Err(_)) => return Err(io::ErrorKind::InvalidData.into()),
+                None => {}
+            }
+            // A text without its end must not look like a shorter one.
+            let Some(chunk) = self.chunks.next() else {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            };
+            self.rest = Cursor::new(chunk.text);
+            self.starts.extend(chunk.starts);
+            self.end = chunk.end;
+        }
     }
 }
 
@@ -190,7 +279,8 @@ mod tests {
             line: 1,
         };
         let text = FileText::new(text.as_bytes(), Encoding::Auto);
-        let mut reader = Records::with_buffer(text, &format, 7);
+        let chunks = Chunks::of_size(text, &format, 7);
+        let mut reader = Records::with_buffer(chunks, delimiter, 7);
         let mut records = Vec::new();
         loop {
             match reader.advance() {

@@ -34,7 +34,7 @@ pub(super) struct ValidRow {
     /// The cell of an upsert in the `groups` column.
     pub(super) groups: Option<ReadGroups>,
     /// Why the address may be wrong.
-    pub(super) doubt: Option<Doubt>,
+    pub(super) doubt: Option<Box<Doubt>>,
 }
 
 /// A valid cell in the `groups` column.
@@ -145,7 +145,8 @@ impl<'a> RowReader<'a> {
             }),
             (email, _) => {
                 let is_readable = doubt.is_none();
-                if let Some(Doubt { problem, meant }) = doubt {
+                if let Some(doubt) = doubt {
+                    let Doubt { problem, meant } = *doubt;
                     bad.problems.insert(0, problem);
                     bad.frozen.extend(meant);
                     bad.unnamed = true;
@@ -161,14 +162,14 @@ impl<'a> RowReader<'a> {
     }
 
     /// The address of a row, if it has the form of one, and why it may be wrong.
-    fn email(&self, cells: &StringRecord, line: u64) -> (Option<Email>, Option<Doubt>) {
+    fn email(&self, cells: &StringRecord, line: u64) -> (Option<Email>, Option<Box<Doubt>>) {
         let at = self.columns.email;
         match Email::parse(&cells[at]) {
             Ok(email) => (Some(email), None),
             Err(error) => {
                 let (issue, meant) = address::problem(&cells[at], error);
                 let problem = self.problem(line, at, issue);
-                let doubt = Doubt { problem, meant };
+                let doubt = Box::new(Doubt { problem, meant });
                 (Email::known(&cells[at]).ok(), Some(doubt))
             }
         }

@@ -7,7 +7,7 @@ use super::budget::MAX_PROBLEMS;
 use super::content::{self, FileError, Fingerprinter};
 use super::format::{CsvFormat, IsHeader};
 use super::parse::no_header;
-use super::records::{FileText, Records};
+use super::records::{Chunks, FileText, Records};
 use super::scanner::ScanError;
 use super::text::{Issue, did_you_mean, quoted};
 use super::{SourceError, SourceReading, SourceStamp, address, files, fingerprint_of, touched};
@@ -188,7 +188,7 @@ fn parse<T, const N: usize>(
 ) -> Result<Table<T, N>, Vec<Problem>> {
     let text = FileText::new(bytes, settings.encoding);
     let format = CsvFormat::detect(text.head(), settings.delimiter, kind.is_header);
-    let mut records = Records::new(text, &format);
+    let mut records = Records::new(Chunks::new(text, &format), format.delimiter);
     let failed = |error: ScanError| vec![error.issue.at(Location::line(file, error.line))];
     let Some((line, record)) = records.next().map_err(failed)? else {
         let remedy = format!("begin it with the header {}", kind.columns.join(","));
