@@ -1,7 +1,7 @@
 //! Groups: resolves the names that a roster uses, and decides which groups are managed.
 
-use super::name_index::{NameError, NameIndex};
-use super::new_names::{FormerNames, NewNames, TooManyGroups, near};
+use super::name_index::NameIndex;
+use super::new_names::{FormerNames, NewNames, Spellings, TooManyGroups};
 use crate::model::{
     Change, Desired, DesiredMemberships, Email, GroupId, GroupMemory, GroupName, GroupRef,
     Location, MembershipChange, MembershipRow, MembershipSource, Memory, Observed, ObservedGroup,
@@ -123,62 +123,83 @@ pub(super) fn names<'a>(
         in_cells.chain(joins.map(|row| &row.group)).chain(frozen)
     };
     let creates = policy.create_groups;
-    let new = creates.then(|| NewNames::new(joined(), &groups, &former));
-    let mut resolved = ResolvedNames {
-        too_many: new.as_ref().and_then(NewNames::too_many),
-        ..ResolvedNames::default()
+    let mut resolver = Resolver {
+        new: creates.then(|| NewNames::new(joined(), &groups, &former)),
+        spellings: Spellings::new(groups.names()),
+        groups: &groups,
+        former,
+        suggestions: MAX_SUGGESTIONS,
     };
+    let mut names = HashMap::default();
     for name in named() {
-        let names = resolved.names.entry(name);
-        names.or_insert_with(|| resolve(name, &groups, &former, new.as_ref()));
+        names.entry(name).or_insert_with(|| resolver.resolve(name));
     }
-    resolved
+    ResolvedNames {
+        names,
+        too_many: resolver.new.as_ref().and_then(NewNames::too_many),
+    }
 }
 
-fn resolve(
-    name: &GroupName,
-    groups: &NameIndex<&ObservedGroup>,
-    former: &FormerNames,
-    new: Option<&NewNames>,
-) -> Resolved {
-    match groups.find(name.as_str()) {
-        Ok(group) => match reference(group) {
-            Some(group) => Resolved::Group(group),
-            None => Resolved::Unusable(
-                format!("the name of the group '{name}' in Omni can't be written in a roster"),
-                "rename the group in Omni".into(),
+/// The maximum number of unknown names that are compared with all groups to suggest the nearest one.
+const MAX_SUGGESTIONS: usize = 1_000;
+
+struct Resolver<'a> {
+    groups: &'a NameIndex<&'a ObservedGroup>,
+    spellings: Spellings<'a>,
+    former: FormerNames,
+    /// `None` if the policy creates no groups.
+    new: Option<NewNames>,
+    /// The number of further suggestions.
+    suggestions: usize,
+}
+
+impl Resolver<'_> {
+    fn resolve(&mut self, name: &GroupName) -> Resolved {
+        match self.groups.get(name.as_str()) {
+            Ok(group) => match reference(group) {
+                Some(group) => Resolved::Group(group),
+                None => Resolved::Unusable(
+                    format!("the name of the group '{name}' in Omni can't be written in a roster"),
+                    "rename the group in Omni".into(),
+                ),
+            },
+            Err(1..) => Resolved::Unusable(
+                format!("several groups in Omni have the name '{name}' in different letter case"),
+                "write the name exactly as Omni shows it".into(),
             ),
-        },
-        Err(NameError::Ambiguous { .. }) => Resolved::Unusable(
-            format!("several groups in Omni have the name '{name}' in different letter case"),
-            "write the name exactly as Omni shows it".into(),
-        ),
-        Err(NameError::Unknown { nearest }) => {
-            let group = new.and_then(|new| new.get(name));
-            if group.is_some() && new.is_some_and(|new| new.too_many().is_some()) {
-                return Resolved::TooMany;
-            }
-            let near = near(name.as_str(), groups.names());
-            match group {
-                Some(group) => new_or_misspelt(name, near, group),
-                None => unknown(name, near.or(nearest), former, new.is_some()),
+            Err(0) => {
+                let new = self.new.as_ref();
+                let Some(group) = new.and_then(|new| new.get(name)) else {
+                    return self.unknown(name);
+                };
+                if new.is_some_and(|new| new.too_many().is_some()) {
+                    return Resolved::TooMany;
+                }
+                new_or_misspelt(name, self.spellings.nearest(name.as_str()), group)
             }
         }
     }
-}
 
-/// A name that Omni does not have, and that no join creates.
-fn unknown(name: &GroupName, near: Option<&str>, former: &FormerNames, creates: bool) -> Resolved {
-    let message = format!("Omni has no group '{name}'");
-    if let Some((why, remedy)) = former.get(name) {
-        return Resolved::Unusable(format!("{message}: {why}"), remedy);
+    /// A name that Omni does not have, and that no join creates.
+    fn unknown(&mut self, name: &GroupName) -> Resolved {
+        let message = format!("Omni has no group '{name}'");
+        if let Some((why, remedy)) = self.former.get(name) {
+            return Resolved::Unusable(format!("{message}: {why}"), remedy);
+        }
+        let creates = self.new.is_some();
+        let remedy = match self.suggestion(name) {
+            Some(near) => format!("did you mean '{near}'?"),
+            None if creates => "correct the name, or remove the row".into(),
+            None => "create the group in Omni, or set policy.create_groups = true".into(),
+        };
+        Resolved::Unusable(message, remedy)
     }
-    let remedy = match near {
-        Some(near) => format!("did you mean '{near}'?"),
-        None if creates => "correct the name, or remove the row".into(),
-        None => "create the group in Omni, or set policy.create_groups = true".into(),
-    };
-    Resolved::Unusable(message, remedy)
+
+    fn suggestion(&mut self, name: &GroupName) -> Option<&str> {
+        self.suggestions = self.suggestions.checked_sub(1)?;
+        let near = self.spellings.nearest(name.as_str());
+        near.or_else(|| self.groups.nearest(name.as_str()))
+    }
 }
 
 /// A name that Omni does not have, if a join may create the group. One that is probably misspelt is not created.

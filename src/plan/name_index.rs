@@ -59,20 +59,28 @@ impl<T> NameIndex<T> {
     /// # Errors
     /// If nothing has it, or several things have it.
     pub fn find(&self, name: &str) -> Result<&T, NameError<'_>> {
+        self.get(name).map_err(|count| match count {
+            0 => NameError::Unknown {
+                nearest: self.nearest(name),
+            },
+            count => NameError::Ambiguous { count },
+        })
+    }
+
+    /// The same, with the number of things that have the name as the error. Finding the nearest name takes long.
+    pub(super) fn get(&self, name: &str) -> Result<&T, usize> {
         let name = trim(name);
         let exact = self.exact.get(name);
-        match exact
-            .or_else(|| self.folded.get(&*fold(name)))
-            .map(Vec::as_slice)
-        {
+        let found = exact.or_else(|| self.folded.get(&*fold(name)));
+        match found.map(Vec::as_slice) {
             Some([at]) => Ok(&self.things[*at].1),
-            Some(several) if !several.is_empty() => Err(NameError::Ambiguous {
-                count: several.len(),
-            }),
-            _ => Err(NameError::Unknown {
-                nearest: nearest(name, self.names()),
-            }),
+            several => Err(several.map_or(0, <[_]>::len)),
         }
+    }
+
+    /// The nearest name, if one is near.
+    pub(super) fn nearest(&self, name: &str) -> Option<&str> {
+        nearest(trim(name), self.names())
     }
 
     /// The name by which [`find`](Self::find) finds this thing, if there is one.

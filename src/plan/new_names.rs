@@ -1,26 +1,64 @@
 //! Names of groups that Omni does not have: those that `policy.create_groups` creates, and those that a managed group
 //! had before.
 
-use super::name_index::{NameError, NameIndex};
+use super::name_index::NameIndex;
 use crate::model::{
     Escaped, GroupMemory, GroupName, GroupRef, ObservedGroup, ObservedGroups, Text, fold,
 };
+use crate::util::letter_counts::LetterCounts;
 use crate::util::text::is_within_edits;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 /// A new group with a name this near to another one is probably misspelt.
 const MAX_EDITS: usize = 2;
 
-/// The nearest of these names, if one is so near that a new group is probably misspelt.
-pub(super) fn near<'n>(
-    name: &str,
-    others: impl Iterator<Item = &'n str> + Clone,
-) -> Option<&'n str> {
-    let name = fold(name);
-    (1..=MAX_EDITS).find_map(|edits| {
-        let is_near = |other: &&str| is_within_edits(&name, &fold(other), edits);
-        others.clone().filter(is_near).min()
-    })
+/// Names that others are compared with.
+pub(super) struct Spellings<'n>(Vec<Spelling<'n>>);
+
+struct Spelling<'n> {
+    name: &'n str,
+    folded: Cow<'n, str>,
+    letters: LetterCounts,
+}
+
+impl<'n> Spelling<'n> {
+    fn new(name: &'n str) -> Self {
+        let folded = fold(name);
+        Self {
+            name,
+            letters: LetterCounts::of(&folded),
+            folded,
+        }
+    }
+
+    fn is_within(&self, other: &Self, edits: usize) -> bool {
+        self.letters.may_be_within(&other.letters, edits)
+            && is_within_edits(&self.folded, &other.folded, edits)
+    }
+}
+
+impl<'n> Spellings<'n> {
+    pub(super) fn new(names: impl Iterator<Item = &'n str>) -> Self {
+        let mut spellings: Vec<_> = names.map(Spelling::new).collect();
+        spellings.sort_by_key(|spelling| spelling.name);
+        Self(spellings)
+    }
+
+    /// The nearest other name, if one is so near that a new group is probably misspelt.
+    pub(super) fn nearest(&self, name: &str) -> Option<&'n str> {
+        let name = Spelling::new(name);
+        let mut nearest = None;
+        for other in self.0.iter().filter(|other| other.folded != name.folded) {
+            if name.is_within(other, 1) {
+                return Some(other.name);
+            }
+            if nearest.is_none() && name.is_within(other, MAX_EDITS) {
+                nearest = Some(other.name);
+            }
+        }
+        nearest
+    }
 }
 
 /// The groups that a roster creates if the policy allows it.
@@ -90,7 +128,7 @@ fn is_too_many(new: usize, present: usize) -> bool {
 }
 
 fn is_unknown(groups: &NameIndex<&ObservedGroup>, name: &GroupName) -> bool {
-    matches!(groups.find(name.as_str()), Err(NameError::Unknown { .. }))
+    groups.get(name.as_str()) == Err(0)
 }
 
 fn new_group(name: &GroupName) -> GroupRef {
@@ -100,22 +138,12 @@ fn new_group(name: &GroupName) -> GroupRef {
     }
 }
 
-/// For each name the nearest other one, if one is near. Few pairs have almost the same letters, so few are compared.
+/// For each name the nearest other one, if one is near.
 fn nearest_of_each<'n>(names: &BTreeMap<String, &'n GroupName>) -> Vec<Option<&'n GroupName>> {
-    let letters = |name: &str| {
-        name.chars()
-            .fold(0_u128, |set, c| set | 1 << (c as u32 % 128))
-    };
-    let sets: Vec<_> = names.keys().map(|name| letters(name)).collect();
-    let all: Vec<_> = names.values().copied().collect();
-    // An edit adds and removes one letter at most.
-    let may_be_near = |a: &u128, b: &u128| (a ^ b).count_ones() as usize <= 2 * MAX_EDITS;
-    let nearest = sets.iter().enumerate().map(|(at, set)| {
-        let others = sets.iter().enumerate();
-        let others = others.filter(|(other, letters)| *other != at && may_be_near(set, letters));
-        let others: Vec<_> = others.map(|(other, _)| all[other]).collect();
-        let near = near(all[at].as_str(), others.iter().map(|name| name.as_str()))?;
-        others.into_iter().find(|name| name.as_str() == near)
+    let spellings = Spellings::new(names.values().map(|name| name.as_str()));
+    let nearest = names.values().map(|name| {
+        let near = spellings.nearest(name.as_str())?;
+        names.get(&*fold(near)).copied()
     });
     nearest.collect()
 }

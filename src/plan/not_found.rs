@@ -2,6 +2,7 @@
 //! may be misspelt, and its user may still be there.
 
 use crate::model::{Email, Location, Observed, Problem, ProblemKind};
+use crate::util::letter_counts::LetterCounts;
 use crate::util::text::is_within_edits;
 use std::borrow::Cow;
 
@@ -58,7 +59,7 @@ pub(super) fn find_nearest(rows: &mut [NotFound], observed: &Observed) {
     }
     let users: Vec<_> = observed
         .users()
-        .map(|user| (letters(&user.email.folded()), &user.email))
+        .map(|user| (LetterCounts::of(&user.email.folded()), &user.email))
         .collect();
     for row in rows.iter_mut().take(MAX_COMPARED) {
         row.nearest = nearest(&row.email.folded(), &users);
@@ -69,7 +70,7 @@ pub(super) fn find_nearest(rows: &mut [NotFound], observed: &Observed) {
 pub(crate) fn nearest_email(wanted: &Email, emails: &[Email]) -> Option<Email> {
     let emails = emails.iter();
     let emails: Vec<_> = emails
-        .map(|email| (letters(&email.folded()), email))
+        .map(|email| (LetterCounts::of(&email.folded()), email))
         .collect();
     nearest(&wanted.folded(), &emails)
 }
@@ -79,12 +80,11 @@ pub(crate) fn is_near(one: &str, other: &str) -> bool {
     is_within_edits(one, other, MAX_EDITS)
 }
 
-fn nearest(wanted: &str, users: &[(u64, &Email)]) -> Option<Email> {
-    let mask = letters(wanted);
-    // One edit changes at most two letters of the set.
+fn nearest(wanted: &str, users: &[(LetterCounts, &Email)]) -> Option<Email> {
+    let counts = LetterCounts::of(wanted);
     let similar = users
         .iter()
-        .filter(|(letters, _)| (letters ^ mask).count_ones() as usize <= 2 * MAX_EDITS);
+        .filter(|(other, _)| counts.may_be_within(other, MAX_EDITS));
     let folded: Vec<(Cow<'_, str>, &Email)> =
         similar.map(|(_, email)| (email.folded(), *email)).collect();
     (1..=MAX_EDITS).find_map(|edits| {
@@ -93,11 +93,6 @@ fn nearest(wanted: &str, users: &[(u64, &Email)]) -> Option<Email> {
             .filter(|(folded, _)| is_within_edits(wanted, folded, edits));
         near.map(|(_, email)| *email).min().cloned()
     })
-}
-
-/// The set of characters of a text, as bits. Different characters may share a bit.
-fn letters(text: &str) -> u64 {
-    text.bytes().fold(0, |set, byte| set | 1 << (byte % 64))
 }
 
 /// The problems of rows with a near user.
