@@ -4,7 +4,7 @@
 //! list: a file within `source.max_bytes` could exhaust the machine.
 
 use super::text::Issue;
-use crate::model::{DesiredUser, ProblemKind};
+use crate::model::{DesiredUser, Location, Problem, ProblemKind};
 
 /// The maximum number of named columns of a file.
 pub(super) const MAX_COLUMNS: usize = 1_000;
@@ -15,6 +15,22 @@ pub(super) const MAX_LISTED_LINTS: usize = 1_000;
 
 const MAX_ROWS: usize = 5_000_000;
 const MAX_VALUES: usize = 20_000_000;
+
+/// Keeps the first lints, and adds one about the others. `dropped` others were left out before.
+pub(super) fn limit_lints(
+    lints: &mut Vec<Problem>,
+    dropped: usize,
+    more: impl FnOnce(usize) -> Issue,
+) {
+    lints.sort_by(Problem::in_order);
+    let others = dropped + lints.len().saturating_sub(MAX_LISTED_LINTS);
+    lints.truncate(MAX_LISTED_LINTS);
+    if let (1.., Some(last)) = (others, lints.last()) {
+        let location = Location::line(&last.location.file, 0);
+        let issue = more(others).kind(ProblemKind::DuplicateRow);
+        lints.push(issue.at(location));
+    }
+}
 
 /// What is left of the limits, which apply to all files of a roster together.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! The rows of all files → one entry per user. If the rows of a user conflict, it is unknown which
 //! one is right, so all of them are bad and the user is frozen.
 
-use super::budget::{MAX_LISTED_LINTS, MAX_PROBLEMS};
+use super::budget::{MAX_LISTED_LINTS, MAX_PROBLEMS, limit_lints};
 use super::entries::{Entries, RowEntry};
 use super::groups_cell::same_groups;
 use super::groups_file::GroupsFile;
@@ -11,7 +11,6 @@ use crate::model::{
     ByEmail, Desired, DesiredMemberships, DesiredRoles, DesiredUser, Email, Entry, FileRead,
     Fingerprint, GroupsCell, Leaving, Location, Problem, ProblemKind, Schema, UserSpec,
 };
-use std::sync::Arc;
 
 /// The result of reading the files, apart from their rows.
 pub(super) struct ReadMeta {
@@ -92,7 +91,7 @@ pub(super) fn merge(
     }
     desired.drop_frozen();
     desired.bad_rows.sort_by(Problem::in_order);
-    desired.finish_lints(dropped_lints);
+    limit_lints(&mut desired.lints, dropped_lints, more_notes);
     Ok(desired)
 }
 
@@ -189,27 +188,13 @@ impl Desired {
             self.lints.push(skipped(&row.email, row.location, reason));
         }
     }
-
-    /// Keeps the first lints, and adds the number of the others.
-    fn finish_lints(&mut self, dropped: usize) {
-        self.lints.sort_by(Problem::in_order);
-        let more = dropped + self.lints.len().saturating_sub(MAX_LISTED_LINTS);
-        self.lints.truncate(MAX_LISTED_LINTS);
-        if let (1.., Some(last)) = (more, self.lints.last()) {
-            let more = more_notes(more, &last.location.file);
-            self.lints.push(more);
-        }
-    }
 }
 
-fn more_notes(more: usize, file: &Arc<str>) -> Problem {
-    let issue = Issue::new(
+fn more_notes(more: usize) -> Issue {
+    Issue::new(
         format!("{more} more rows, in this file or others, are repeated or skipped"),
         "write one row per user",
-    );
-    issue
-        .kind(ProblemKind::DuplicateRow)
-        .at(Location::line(file, 0))
+    )
 }
 
 fn too_many(first: &Entry) -> Problem {

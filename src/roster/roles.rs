@@ -7,7 +7,7 @@
 //!   is such a file.
 
 use super::address;
-use super::budget::MAX_LISTED_LINTS;
+use super::budget::limit_lints;
 use super::repetition::{Repetition, repetitions, skipped};
 use super::table::{self, TableKind, TableReading, TableRow};
 use super::text::{Issue, quoted};
@@ -100,7 +100,7 @@ fn desired(reading: TableReading<RoleRow, COLUMNS>) -> DesiredRoles {
         }
     }
     roles.bad_rows.sort_by(Problem::in_order);
-    limit_lints(&mut roles.lints);
+    limit_lints(&mut roles.lints, 0, more_notes);
     roles
 }
 
@@ -335,17 +335,9 @@ fn no_rows(file: &Arc<str>) -> Problem {
     issue.kind(ProblemKind::Empty).at(Location::line(file, 0))
 }
 
-/// Keeps the first lints, and adds the number of the others.
-fn limit_lints(lints: &mut Vec<Problem>) {
-    lints.sort_by(Problem::in_order);
-    let more = lints.len().saturating_sub(MAX_LISTED_LINTS);
-    lints.truncate(MAX_LISTED_LINTS);
-    if let (1.., Some(last)) = (more, lints.last()) {
-        let issue = Issue::new(
-            format!("{more} more rows are repeated or skipped"),
-            "write one row for each subject, connection and model",
-        );
-        let location = Location::line(&last.location.file, 0);
-        lints.push(issue.kind(ProblemKind::DuplicateRow).at(location));
-    }
+fn more_notes(more: usize) -> Issue {
+    Issue::new(
+        format!("{more} more rows are repeated or skipped"),
+        "write one row for each subject, connection and model",
+    )
 }
