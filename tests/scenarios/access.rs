@@ -305,9 +305,10 @@ fn other_name(group: &str) -> String {
     format!("former {group}")
 }
 
-/// The name that others took from a group, in lower case.
-pub(crate) fn former_name(name: &str) -> Option<String> {
-    name.strip_prefix("former ").map(str::to_lowercase)
+/// The names that others took from groups, in lower case.
+pub(crate) fn former_names(names: &BTreeSet<String>) -> BTreeSet<String> {
+    let former = names.iter().filter_map(|name| name.strip_prefix("former "));
+    former.map(str::to_lowercase).collect()
 }
 
 impl OutsideGroup {

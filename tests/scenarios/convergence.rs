@@ -1,11 +1,11 @@
 //! The result after the last trouble.
 
-use crate::access::former_name;
+use crate::access::former_names;
 use crate::invariants::{Invariants, email_of, whose};
 use crate::memberships::name_of;
 use crate::roster::{Op, Roster, Row, Wanted};
 use crate::scenario::PROTECTED;
-use crate::stated::{Stated, Statements};
+use crate::stated::{NONE, Stated, Statements};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -59,12 +59,12 @@ impl Invariants<'_> {
             .map(|group| name_of(group).to_owned())
             .collect();
         let file = window.groups_file.as_ref();
-        // A renamed group that was managed is not created again.
-        let renamed = names.iter().filter_map(|name| former_name(name));
-        let renamed = renamed.collect();
-        let Some(stated) = Statements::new(scenario, roster, file, &names, &renamed) else {
+        let Some(stated) = Statements::new(scenario, roster, file, &names, &NONE) else {
             return;
         };
+        // A renamed group is not created again if it was managed.
+        let renamed = former_names(&names);
+        let stated_now = Statements::new(scenario, roster, file, &names, &renamed);
         if !scenario.may_remove() {
             return;
         }
@@ -81,7 +81,9 @@ impl Invariants<'_> {
                     == 1;
                 let may_be_pruned = self.may_be_pruned(user, roster);
                 let is_member = members.iter().any(|one| one.to_lowercase() == email);
-                let is_fine = match stated.about(&email, &group) {
+                let about = stated.about(&email, &group);
+                let is_fine = match about {
+                    _ if stated_now.is_some_and(|now| now.about(&email, &group) != about) => true,
                     Stated::Join(_) => is_member,
                     Stated::Leave(_) => !is_member || email == PROTECTED || !scenario.may_leave(),
                     Stated::Nothing | Stated::LeaveIfRecorded => true,

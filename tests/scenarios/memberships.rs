@@ -1,7 +1,7 @@
 //! What must hold for memberships: no user joins or leaves a group unless the roster of that run states it, and the
 //! safety limits hold.
 
-use crate::access::is_of_groups;
+use crate::access::{former_names, is_of_groups};
 use crate::invariants::{Invariants, email_of, is_of_user, whose};
 use crate::record::{Window, member_history};
 use crate::scenario::PROTECTED;
@@ -119,10 +119,10 @@ impl Invariants<'_> {
                 let is_stated = |names: &Names| {
                     let mut before = names.clone();
                     before.remove(name_of(group));
-                    let stated = self.statements(window, &before);
-                    stated.is_some_and(|stated| {
-                        let new = name_of(group).to_lowercase();
-                        stated.groups().contains(&new)
+                    let new = name_of(group).to_lowercase();
+                    [&NONE, &former_names(&before)].into_iter().any(|renamed| {
+                        let stated = self.statements(window, &before, renamed);
+                        stated.is_some_and(|stated| stated.groups().contains(&new))
                     })
                 };
                 let is_empty = members_of(Some(group)).is_empty();
@@ -140,14 +140,20 @@ impl Invariants<'_> {
         }
     }
 
-    fn statements<'a>(&'a self, window: &'a Window, names: &'a Names) -> Option<Statements<'a>> {
+    /// What a roster states. It is not known here which renamed groups were managed, and so are not created again.
+    fn statements<'a>(
+        &'a self,
+        window: &'a Window,
+        names: &'a Names,
+        renamed: &'a Names,
+    ) -> Option<Statements<'a>> {
         let roster = window.roster.as_ref()?;
         Statements::new(
             self.record.scenario,
             roster,
             window.groups_file.as_ref(),
             names,
-            &NONE,
+            renamed,
         )
     }
 
@@ -177,8 +183,11 @@ impl Invariants<'_> {
             "without a roster",
             past.recent_names(self, Some(changing.number), all),
         );
-        for names in &recent {
-            let Some(stated) = self.statements(changing.window, names) else {
+        let former: Vec<_> = recent.iter().map(former_names).collect();
+        let variants = recent.iter().zip(&former);
+        let variants = variants.flat_map(|(names, former)| [(names, &NONE), (names, former)]);
+        for (names, renamed) in variants {
+            let Some(stated) = self.statements(changing.window, names, renamed) else {
                 continue;
             };
             let mut names_now = vec![changing.name];
@@ -255,7 +264,7 @@ impl Invariants<'_> {
         let names: Vec<_> = past.names_ever(changing.group, all).collect();
         let stated = self.runs_until(changing.window).any(|window| {
             past.all_names.iter().any(|all| {
-                let stated = self.statements(window, all);
+                let stated = self.statements(window, all, &NONE);
                 stated.is_some_and(|one| names.iter().any(|name| one.names_in_cell(email, name)))
             })
         });
@@ -286,7 +295,7 @@ impl Invariants<'_> {
         created
             || earlier.any(|window| {
                 past.all_names.iter().any(|all| {
-                    let stated = self.statements(window, all);
+                    let stated = self.statements(window, all, &NONE);
                     stated.is_some_and(|one| names.iter().any(|name| one.manages(name)))
                 })
             })
