@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Run that held the changes: its number, or `latest`
+    /// Run that held the changes: its number, or `latest` (the last run over the whole roster)
     run: RunName,
     /// Approve only the changes of this user (an email), or the roles of this group (`group:<name>`)
     #[arg(long, value_name = "SUBJECT", value_parser = Subject::known)]
@@ -88,8 +88,14 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     }
     let run = RunRef::Number(shown.run);
     let scope = ApprovalScope { run, ..scope };
+    let is_part = scope.only.is_some();
     let approval = state.approve(scope, &by, Utc::now(), false).await?;
     report(&approval, settings.policy.mode);
+    if is_part {
+        out::note(
+            "The next run applies the other held changes too if they alone do not exceed the limit.",
+        );
+    }
     Ok(Exit::Ok)
 }
 

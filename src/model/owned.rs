@@ -2,6 +2,7 @@
 
 use super::plain_id::plain_id;
 use super::{Escaped, UserId, trim};
+use crate::util::text::plural;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -139,16 +140,19 @@ impl Owned {
 impl fmt::Display for Owned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.schedule_names();
+        let tokens = self.tokens.read().map_or(0, Vec::len);
+        let unread_tokens = self.tokens.why_unread("personal tokens");
         match self.schedules.why_unread("schedules") {
             Some(why) => f.write_str(&why)?,
+            None if names.is_empty() && tokens > 0 => {
+                return write!(f, "owns {}", plural(tokens, "personal token"));
+            }
             None => write_owned(f, "schedule", names.len(), &names)?,
         }
-        let tokens = self.tokens.read().map_or(0, Vec::len);
-        match (self.tokens.why_unread("personal tokens"), tokens) {
+        match (unread_tokens, tokens) {
             (Some(why), _) => write!(f, "; {why}"),
             (None, 0) => Ok(()),
-            (None, 1) => f.write_str("; 1 personal token"),
-            (None, count) => write!(f, "; {count} personal tokens"),
+            (None, count) => write!(f, "; {}", plural(count, "personal token")),
         }
     }
 }

@@ -395,10 +395,10 @@ fn grace_warning(policy: &Policy) -> Option<String> {
     })
 }
 
-/// Names the patterns of `policy.protect` without a match if the observation has all users.
+/// Names the patterns of `policy.protect` without a match if the observation has all users, and not only one.
 #[must_use]
 pub fn protect_warning(observed: &Observed, policy: &Policy) -> Option<String> {
-    if !observed.shows_everybody() {
+    if !observed.shows_everybody() || observed.is_of_one() {
         return None;
     }
     let emails = observed.users().map(|user| &user.email);

@@ -8,8 +8,10 @@ use crate::model::{
 };
 use crate::plan::{ChangeDoc, RoleCatalogue, render};
 use crate::state::{HeldIn, UserState};
+use crate::util::text::plural;
 use chrono::SecondsFormat;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// What is known about one user.
@@ -369,11 +371,24 @@ fn stated(email: &Email, desired: &Desired) -> Vec<String> {
         let (role, location) = (&row.role, &row.location);
         format!("source.roles: {connection}{model}: {role} ({location})")
     });
+    let frozen = memberships
+        .frozen
+        .iter()
+        .filter(|key| key.subject == *email);
+    let frozen = frozen.map(|key| match &key.group {
+        Some(group) => format!("source.groups: a row is invalid or contradicts another one, so the membership in {group} is not changed"),
+        None => "source.groups: a row is invalid, so no membership of the user is changed".to_owned(),
+    });
+    let frozen = frozen.collect::<BTreeSet<_>>();
+    let unnamed = (memberships.unnamed > 0).then(|| {
+        let rows = plural(memberships.unnamed, "invalid row");
+        format!("source.groups: {rows} may be about any user, so no user leaves a group")
+    });
     let unreadable = memberships.unreadable.iter();
     let unreadable_groups = unreadable.map(|problem| format!("source.groups: {problem}"));
     let unreadable = desired.unreadable_roles().into_iter();
     let unreadable_roles = unreadable.map(|problem| format!("source.roles: {problem}"));
-    let groups = unreadable_groups.chain(groups);
+    let groups = unreadable_groups.chain(groups).chain(frozen).chain(unnamed);
     groups.chain(unreadable_roles).chain(roles).collect()
 }
 

@@ -115,9 +115,12 @@ impl Reconciler {
         let verdict = &prepared.assessment.verdict;
         let pending: HashSet<_> = verdict.all().map(Change::key).collect();
         let observed = &prepared.cache.observed;
+        let roles = prepared.desired.roles.iter().flat_map(|roles| &roles.rows);
+        let subjects: HashSet<_> = roles.map(|row| &row.subject).collect();
+        let is_unstated = |key: &ChangeKey| key.scope.is_some() && !subjects.contains(&key.subject);
+        let is_over = |key: &ChangeKey| is_unstated(key) || is_verified(key, observed, started);
         let quarantined = prepared.memory.quarantined.keys();
-        let over = quarantined
-            .filter(|key| !pending.contains(*key) && is_verified(key, observed, started));
+        let over = quarantined.filter(|key| !pending.contains(*key) && is_over(key));
         self.state().quarantine_clear(over).await
     }
 }

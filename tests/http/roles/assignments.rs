@@ -259,6 +259,18 @@ async fn a_refused_role_concerns_its_row_alone() {
     assert_eq!(world.take_requests().1, 0);
 }
 
+#[tokio::test]
+async fn quarantine_ends_if_the_role_is_no_longer_stated() {
+    let world = RoleWorld::new().await;
+    world.rows("ann@x.co,Warehouse,Sales,Unheard\nben@x.co,Warehouse,Sales,VIEWER\n");
+    world.run().await;
+    world.rows("ben@x.co,Warehouse,Sales,VIEWER\n");
+    assert_converged(&world.run().await);
+    let state = world.world.state_db();
+    let left = state.quarantined(chrono::Utc::now(), 9).await;
+    assert_eq!(left.expect("read").0, 0);
+}
+
 /// What others change is found and overwritten; if it is undone in three consecutive runs, it goes to quarantine.
 #[tokio::test]
 async fn a_role_that_is_undone_goes_to_quarantine() {
