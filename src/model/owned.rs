@@ -2,7 +2,6 @@
 
 use super::plain_id::plain_id;
 use super::{Escaped, UserId, trim};
-use crate::util::text::plural;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -145,15 +144,22 @@ impl fmt::Display for Owned {
         match self.schedules.why_unread("schedules") {
             Some(why) => f.write_str(&why)?,
             None if names.is_empty() && tokens > 0 => {
-                return write!(f, "owns {}", plural(tokens, "personal token"));
+                return write!(f, "owns {}", tokens_text(tokens));
             }
             None => write_owned(f, "schedule", names.len(), &names)?,
         }
         match (unread_tokens, tokens) {
             (Some(why), _) => write!(f, "; {why}"),
             (None, 0) => Ok(()),
-            (None, count) => write!(f, "; {}", plural(count, "personal token")),
+            (None, count) => write!(f, "; {}", tokens_text(count)),
         }
+    }
+}
+
+fn tokens_text(count: usize) -> String {
+    match count {
+        1 => "1 personal token".to_owned(),
+        count => format!("{count} personal tokens"),
     }
 }
 

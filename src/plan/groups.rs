@@ -5,7 +5,7 @@ use super::new_names::{FormerNames, NewNames, Spellings, TooManyGroups};
 use crate::model::{
     Change, Desired, DesiredMemberships, Email, GroupId, GroupMemory, GroupName, GroupRef,
     Location, MembershipChange, MembershipRow, MembershipSource, Memory, Observed, ObservedGroup,
-    ObservedGroups, Policy, Problem, ProblemKind, fold,
+    ObservedGroups, Policy, Problem, ProblemKind, fold, trim,
 };
 use crate::roster::{Repetition, conflicting_membership, repetitions};
 use crate::util::text::plural;
@@ -168,6 +168,9 @@ impl Resolver<'_> {
                 "write the name exactly as Omni shows it".into(),
             ),
             Err(0) => {
+                if let Some(part) = self.known_part(name) {
+                    return joined_names(name, part);
+                }
                 let new = self.new.as_ref();
                 let Some(group) = new.and_then(|new| new.get(name)) else {
                     return self.unknown(name);
@@ -178,6 +181,12 @@ impl Resolver<'_> {
                 new_or_misspelt(name, self.spellings.nearest(name.as_str()), group)
             }
         }
+    }
+
+    /// The name of a group that a name has as a part. Such a name is probably a list with another separator.
+    fn known_part<'n>(&self, name: &'n GroupName) -> Option<&'n str> {
+        let mut parts = name.as_str().split([';', '|']).map(trim);
+        parts.find(|part| *part != name.as_str() && self.groups.get(part).is_ok())
     }
 
     /// A name that Omni does not have, and that no join creates.
@@ -200,6 +209,13 @@ impl Resolver<'_> {
         let near = self.spellings.nearest(name.as_str());
         near.or_else(|| self.groups.nearest(name.as_str()))
     }
+}
+
+fn joined_names(name: &GroupName, part: &str) -> Resolved {
+    Resolved::Unusable(
+        format!("Omni has no group '{name}', and it has '{part}'"),
+        "separate the names in a list with commas".into(),
+    )
 }
 
 /// A name that Omni does not have, if a join may create the group. One that is probably misspelt is not created.

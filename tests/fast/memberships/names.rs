@@ -209,6 +209,18 @@ fn created_by(name: &str, row_change: Option<MembershipChange>) -> (Vec<String>,
 }
 
 #[test]
+fn a_list_with_another_separator_creates_no_group() {
+    for name in ["Sales;Ops", "Ops | sales"] {
+        let (groups, problems) = created_by(name, None);
+        assert!(groups.is_empty(), "{groups:?}");
+        assert!(
+            problems[0].to_lowercase().contains("and it has 'sales'"),
+            "{problems:?}"
+        );
+    }
+}
+
+#[test]
 fn only_joins_create_groups() {
     let (join, leave) = (Some(MembershipChange::Join), Some(MembershipChange::Leave));
     assert_eq!(created_by("Marketing", join).0, ["Marketing"]);
