@@ -129,8 +129,14 @@ impl ObservationCache {
     }
 
     /// Whether a user was seen since a time.
-    pub(super) fn was_seen_since(&self, id: &UserId, time: DateTime<Utc>) -> bool {
+    fn was_seen_since(&self, id: &UserId, time: DateTime<Utc>) -> bool {
         self.seen.get(id).is_some_and(|seen| *seen >= time)
+    }
+
+    /// Whether a user with this id may have another address by now: the id is cached, and the user was not seen since
+    /// the start of the run.
+    pub(super) fn may_be_another(&self, id: &UserId, started: DateTime<Utc>) -> bool {
+        self.is_cached() && !self.was_seen_since(id, started)
     }
 
     /// The users that were not seen since a time.

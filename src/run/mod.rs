@@ -374,6 +374,7 @@ impl Reconciler {
             recorder: &recorder,
             policy: &self.settings().policy,
             max_in_flight: self.settings().omni.max_in_flight,
+            started: run.started,
             max_age: self.settings().observe.max_age,
         };
         tokio::select! {

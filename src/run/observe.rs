@@ -357,40 +357,63 @@ impl ObservationCache {
         })
     }
 
-    /// Like [`Self::look_up_open`], until the first unreliable lookup. The remaining users stay open.
+    /// Like [`Self::look_up_open`], until the first unreliable lookup. From then on, users are only read by id. The
+    /// remaining users stay open or uncertain.
     async fn look_up_open_if_reliable(
         &mut self,
         request: ObserveRequest<'_>,
     ) -> Result<(), OmniError> {
-        match self.look_up_open(request).await {
-            Err(OmniError::UnreliableLookup) => Ok(()),
-            looked_up => looked_up,
+        let mut is_reliable = is_reliable(self.look_up_new(request).await)?;
+        for (email, id) in self.all_uncertain() {
+            let by_id = read_now(request.reader, id.as_ref(), &email).await?;
+            if by_id.is_none() && is_reliable {
+                let found = self.look_up_uncertain(request.reader, email);
+                is_reliable = self::is_reliable(found.await)?;
+            } else if by_id.is_some() {
+                self.no_longer_uncertain(&email, by_id);
+            }
         }
+        Ok(())
     }
 
     /// Looks up all users whose state is open or uncertain.
     async fn look_up_open(&mut self, request: ObserveRequest<'_>) -> Result<(), OmniError> {
-        let ObserveRequest {
-            reader,
-            expect,
-            budget,
-            ..
-        } = request;
-        let open: Vec<_> = self.open(request).into_iter().cloned().collect();
-        expect(open.len() + self.uncertain.len());
-        budget.spend(open.len() + self.uncertain.len());
-        let found = |email: Email, now| self.looked_up(&email, now);
-        omni::look_up_each(reader, open, found).await?;
-        let uncertain = self.uncertain.iter();
-        let uncertain: Vec<_> = uncertain
-            .map(|(email, id)| (email.clone(), id.clone()))
-            .collect();
-        for (email, id) in uncertain {
-            let now = look_up_now(reader, id.as_ref(), &email).await?;
-            self.uncertain.remove(&email);
-            self.looked_up(&email, now);
+        self.look_up_new(request).await?;
+        for (email, id) in self.all_uncertain() {
+            match read_now(request.reader, id.as_ref(), &email).await? {
+                None => self.look_up_uncertain(request.reader, email).await?,
+                by_id => self.no_longer_uncertain(&email, by_id),
+            }
         }
         Ok(())
+    }
+
+    /// Looks up all users whose state is open, and counts the requests for those whose state is uncertain.
+    async fn look_up_new(&mut self, request: ObserveRequest<'_>) -> Result<(), OmniError> {
+        let open: Vec<_> = self.open(request).into_iter().cloned().collect();
+        let requests = open.len() + self.uncertain.len();
+        (request.expect)(requests);
+        request.budget.spend(requests);
+        let found = |email: Email, now| self.looked_up(&email, now);
+        omni::look_up_each(request.reader, open, found).await
+    }
+
+    async fn look_up_uncertain(&mut self, reader: &Reader, email: Email) -> Result<(), OmniError> {
+        let now = reader.find(&email).await?.into_match()?;
+        self.no_longer_uncertain(&email, now);
+        Ok(())
+    }
+
+    fn all_uncertain(&self) -> Vec<(Email, Option<UserId>)> {
+        let uncertain = self.uncertain.iter();
+        uncertain
+            .map(|(email, id)| (email.clone(), id.clone()))
+            .collect()
+    }
+
+    fn no_longer_uncertain(&mut self, email: &Email, now: Option<UserMatch>) {
+        self.uncertain.remove(email);
+        self.looked_up(email, now);
     }
 }
 
@@ -449,17 +472,26 @@ impl<'a> ObserveRequest<'a> {
     }
 }
 
-/// Looks up a user by id if the id is known, because a lookup by email may depend on letter case.
-async fn look_up_now(
+/// Whether a lookup was reliable.
+fn is_reliable(looked_up: Result<(), OmniError>) -> Result<bool, OmniError> {
+    match looked_up {
+        Ok(()) => Ok(true),
+        Err(OmniError::UnreliableLookup) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a user by id if the id is known, because a lookup by email may depend on letter case. `None` if the user is
+/// gone or has another address by now.
+async fn read_now(
     reader: &Reader,
     id: Option<&UserId>,
     email: &Email,
 ) -> Result<Option<UserMatch>, OmniError> {
-    if let Some(id) = id
-        && let Some(user) = reader.get(id).await?
-        && user.email == *email
-    {
-        return Ok(Some(UserMatch::One(Arc::new(user))));
-    }
-    reader.find(email).await?.into_match()
+    let Some(id) = id else {
+        return Ok(None);
+    };
+    let user = reader.get(id).await?;
+    let user = user.filter(|user| user.email == *email);
+    Ok(user.map(|user| UserMatch::One(Arc::new(user))))
 }

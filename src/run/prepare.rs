@@ -15,6 +15,10 @@ use chrono::Utc;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
+/// How often a run reads users again because their ids are cached. The roster may be replaced again and again; changes
+/// that are still in doubt then are not sent.
+const MAX_READ_AGAIN: usize = 3;
+
 impl Reconciler {
     /// Reads the roster and Omni, plans, and records what the guard holds.
     ///
@@ -130,25 +134,40 @@ impl Reconciler {
             };
             snapshot = observe(&target, Some(cached), &never).await?;
         }
-        let prepared = self.assess(run, snapshot, &unknown, stop).await?;
-        match self.in_doubt(run, prepared) {
-            Ok(prepared) => Ok(prepared),
-            Err(cached) => {
-                let snapshot = observe(&run.target, Some(*cached), &never).await?;
-                // The first attempt may have resolved some of them.
-                let unknown = self.state().unknown().await?;
-                self.assess(run, snapshot, &unknown, stop).await
-            }
+        let mut prepared = self.assess(run, snapshot, &unknown, stop).await?;
+        for attempt in 0..MAX_READ_AGAIN {
+            let cached = match self.in_doubt(run, prepared, attempt == 0) {
+                Ok(prepared) => return Ok(prepared),
+                Err(cached) => cached,
+            };
+            let snapshot = observe(&run.target, Some(*cached), &never).await?;
+            // An earlier plan may have resolved some of them.
+            let unknown = self.state().unknown().await?;
+            prepared = self.assess(run, snapshot, &unknown, stop).await?;
         }
+        Ok(prepared)
     }
 
-    /// What to observe again if a plan from a cached observation may be wrong: the users to be changed if the
-    /// observation is older than `observe.max_age`, else all users if one may have a new address. Users whose
-    /// memberships or roles change are always read again: the response does not show whose access was changed.
-    fn in_doubt(&self, run: &Run, prepared: Prepared) -> Result<Prepared, Box<CachedObservation>> {
-        let is_outdated = self.is_outdated(&prepared.cache);
+    /// What to observe again if a plan from a cached observation may be wrong. If it is the first plan: the users to be
+    /// changed if the observation is older than `observe.max_age`, else all users if one may have a new address. Users
+    /// whose memberships or roles change are always read again: the response does not show whose access was changed.
+    /// Another plan may name other users, since it may have another roster, and a list may lack some of them.
+    fn in_doubt(
+        &self,
+        run: &Run,
+        prepared: Prepared,
+        is_first: bool,
+    ) -> Result<Prepared, Box<CachedObservation>> {
+        let is_outdated = is_first && self.is_outdated(&prepared.cache);
         let has_renames = prepared.assessment.has_renames && prepared.cache.is_cached();
-        let is_doubtful = |change: &&Change| is_outdated || has_cached_id(change, &prepared, run);
+        let has_renames = is_first && has_renames;
+        let has_cached_id = |change: &Change| {
+            let id = change
+                .user_id()
+                .filter(|_| !change.operation().is_of_user());
+            id.is_some_and(|id| prepared.cache.may_be_another(id, run.started))
+        };
+        let is_doubtful = |change: &&Change| is_outdated || has_cached_id(change);
         let passed = prepared.assessment.verdict.passed();
         let doubtful: Vec<_> = passed.iter().filter(is_doubtful).collect();
         if doubtful.is_empty() && !has_renames {
@@ -294,14 +313,6 @@ impl Reconciler {
         let is_usable = options.may_use_cache && !self.settings().observe.max_age.is_zero();
         Some(CachedObservation { cache, is_usable })
     }
-}
-
-/// Whether a membership or a role would be changed by an id that this run has not seen with the user's address.
-fn has_cached_id(change: &Change, prepared: &Prepared, run: &Run) -> bool {
-    let is_seen = |id| prepared.cache.was_seen_since(id, run.started);
-    prepared.cache.is_cached()
-        && !change.operation().is_of_user()
-        && change.user_id().is_some_and(|id| !is_seen(id))
 }
 
 /// One line without values.

@@ -64,3 +64,5 @@ mod support;
 mod undone;
 #[cfg(feature = "sandbox")]
 mod urgency;
+#[cfg(feature = "sandbox")]
+mod verified_ids;

@@ -7,6 +7,8 @@ use crate::model::{Action, Change, ChangeOutcome, FieldChange, ObservedUser, Sub
 use crate::omni::OmniError;
 use crate::run::cache::Effect;
 
+const NOT_READ_AGAIN: &str = "the user could not be read again; the next run handles this";
+
 impl Worker<'_> {
     /// Reads the user of a removal if the id is cached, or fields are, such as the one that protects admins. Returns
     /// how the change ends if it must not be sent. Without the users of all keys, no removal is sent.
@@ -30,6 +32,13 @@ impl Worker<'_> {
             }
             Some(_) => None,
         })
+    }
+
+    /// How a membership or a role ends whose user may have another address by now.
+    pub(super) fn may_be_another(&self, change: &Change) -> Option<Attempt> {
+        let (id, cache) = (change.user_id()?, &self.work.prepared.cache);
+        let is_another = cache.may_be_another(id, self.work.started);
+        is_another.then(|| Attempt::skipped(NOT_READ_AGAIN))
     }
 
     /// How a change ends that takes access from a user, if that user may be the user of an API key.

@@ -120,6 +120,9 @@ impl Worker<'_> {
         if self.has_ended() {
             return Err(Attempt::not_sent());
         }
+        if let Some(unclear) = self.may_be_another(change) {
+            return Err(unclear);
+        }
         own.user_of(change).map_err(Attempt::skipped)
     }
 

@@ -10,7 +10,8 @@
 //!   created again is found by email. Only clears that the guard has evaluated are sent.
 //! - **A cached id may belong to another address by now.** A removal reads the user first; an update compares the
 //!   address in the response, and is reverted if the address differs. The response to a membership or a role shows no
-//!   address, so their users were read again before the plan ([`prepare`](super::prepare)).
+//!   address, so their users are read again before the plan ([`prepare`](super::prepare)), and nothing is sent for a user
+//!   that could not be read again.
 //! - **Memberships are sent by group**, with one request for up to 100 members. A user who is created in a run joins in
 //!   this run; a user whose own change fails joins no group.
 //! - **Roles are sent last**, one with each request: by then, users and groups that this run creates exist.
@@ -34,6 +35,7 @@ use super::{Applied, AppliedChange, ChangeRecorder, Completion, Prepared};
 use crate::model::{Change, MembershipChange, Operation, Policy};
 use crate::omni::Writer;
 use crate::util::sync::{into_inner, lock};
+use chrono::{DateTime, Utc};
 use memberships::{GroupChanges, OwnChanges};
 use roles::OwnGroups;
 use std::sync::Mutex;
@@ -52,6 +54,8 @@ pub(super) struct ApplyContext<'a> {
     pub(super) recorder: &'a ChangeRecorder<'a>,
     pub(super) policy: &'a Policy,
     pub(super) max_in_flight: usize,
+    /// When the run started.
+    pub(super) started: DateTime<Utc>,
     /// The maximum age of what was read of schedules when their owner is removed.
     pub(super) max_age: Duration,
 }

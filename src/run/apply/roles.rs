@@ -46,6 +46,9 @@ impl Worker<'_> {
         if self.has_ended() {
             return Attempt::not_sent().end(change);
         }
+        if let Some(unclear) = self.may_be_another(change) {
+            return unclear.end(change);
+        }
         match with_ids(change, own, groups) {
             Ok(change) => self.recorded(&change).await.end(&change),
             Err(why) => Attempt::skipped(why).end(change),
