@@ -106,6 +106,7 @@ impl Assessment {
         let roles = std::mem::take(&mut plan.roles);
         let unread_roles = std::mem::take(&mut plan.unread_roles);
         let undecided = std::mem::take(&mut plan.undecided);
+        let hidden_leaves = std::mem::take(&mut plan.hidden_leaves);
         let has_renames = !renames.is_empty();
         let mut warnings: Vec<_> = schema_warning(schema).into_iter().collect();
         warnings.extend(desired.lints.iter().map(ToString::to_string));
@@ -135,7 +136,7 @@ impl Assessment {
         // The guard has added the transfers of schedules.
         let pending = Counts::of(verdict.all().map(Change::operation));
         warnings.extend(verdict_warnings(&verdict, observed, memory));
-        let groups = ownership::of_groups(groups, &verdict, &blocked, memory);
+        let groups = ownership::of_groups(groups, &verdict, &blocked, &hidden_leaves, memory);
         Self {
             groups,
             roles,

@@ -9,10 +9,11 @@ use super::successors::{self, Successors};
 use super::undecided::Undecided;
 use super::{Blocked, BlockedOperation, memberships, ownership, roles};
 use crate::model::{
-    Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, GroupUpdate,
-    Leaving, Location, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind, Prune,
-    Removal, RoleUpdate, RunTime, Schema, Subject, UserMatch, UserSpec, same_text,
+    Action, ByEmail, Change, Desired, DesiredUser, Email, Entry, Field, FieldChange, GroupId,
+    GroupUpdate, Leaving, Location, Memory, Observed, ObservedUser, Policy, Problem, ProblemKind,
+    Prune, Removal, RoleUpdate, RunTime, Schema, Subject, UserMatch, UserSpec, same_text,
 };
+use std::collections::HashSet;
 use std::hint::black_box;
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -51,6 +52,8 @@ pub struct Plan {
     pub blocked: Vec<Blocked>,
     /// Groups of which no member may leave without approval.
     pub first_contact: FirstContact,
+    /// Managed groups from which leaves may be missing, because some memberships could not be compared.
+    pub hidden_leaves: HashSet<GroupId>,
     /// The successors of the users to be removed, if the policy asks for them.
     pub successors: Successors,
     /// Updates to the records of groups once the roster is accepted, before it is known which leaves are held.
@@ -131,6 +134,7 @@ impl Plan {
             found,
             blocked,
             first_contact: _,
+            hidden_leaves: _,
             successors: _,
             groups: _,
             roles: _,

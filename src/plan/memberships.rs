@@ -56,6 +56,7 @@ pub(super) fn plan(
         planner.compare(email, cell, &rows, &mut found);
     }
     plan.first_contact = planner.first_contact();
+    plan.hidden_leaves = std::mem::take(&mut found.hidden);
     plan.groups = planner.stated(&found);
     plan.problems.extend(planner.names.too_many(desired));
     plan.problems.extend(found.problems);
@@ -82,6 +83,8 @@ struct PlannedMemberships {
     /// The memberships that cells state, and those that they no longer state.
     stated: Vec<(GroupId, Email)>,
     not_stated: Vec<(GroupId, Email)>,
+    /// Groups from which leaves may be missing, because some memberships could not be compared.
+    hidden: HashSet<GroupId>,
 }
 
 struct MembershipPlanner<'a> {
@@ -103,18 +106,21 @@ impl MembershipPlanner<'_> {
         rows: &[&MembershipRow],
         found: &mut PlannedMemberships,
     ) {
+        if self.users.is_unread(email) {
+            return self.hide(email, cell, rows, found, |_| true);
+        }
         let Some(user) = self.subject(email, rows, found) else {
             return;
         };
-        let Some(in_cell) = self.in_cell(email, cell, found) else {
-            return;
+        let in_cell = self.in_cell(email, cell, found);
+        let by_row = self.by_row(email, rows, found);
+        let frozen = self.frozen_groups(email);
+        let (Some(in_cell), Some(by_row), Some(frozen)) = (in_cell, by_row, frozen) else {
+            return self.hide(email, cell, rows, found, |_| true);
         };
-        let Some(by_row) = self.by_row(email, rows, found) else {
-            return;
-        };
-        let Some(frozen) = self.frozen_groups(email) else {
-            return;
-        };
+        self.hide(email, cell, rows, found, |group| {
+            frozen.contains(group) || self.is_member(user, group).is_none()
+        });
         if cell.is_some() {
             self.note_stated(email, user, &in_cell, found);
         }
@@ -174,6 +180,44 @@ impl MembershipPlanner<'_> {
             );
         }
         contradictions(&by_row, &in_cell, found);
+    }
+
+    /// Notes the matching groups that a user may have to leave, although this plan can't tell.
+    fn hide(
+        &self,
+        email: &Email,
+        cell: Option<&GroupsCell>,
+        rows: &[&MembershipRow],
+        found: &mut PlannedMemberships,
+        matches: impl Fn(&GroupRef) -> bool,
+    ) {
+        let Some(UserMatch::One(user)) = self.observed.get(email) else {
+            return;
+        };
+        let group = |name| match self.names.get(name)? {
+            Resolved::Group(group) => Some(group),
+            Resolved::Unusable(..) | Resolved::TooMany => None,
+        };
+        let in_rows = |change| {
+            let rows = rows.iter().filter(move |row| row.change == change);
+            rows.map(|row| &row.group)
+        };
+        let in_cell = cell.iter().flat_map(|cell| &cell.names);
+        let stays = in_cell.chain(in_rows(MembershipChange::Join));
+        let stays: GroupRefs<'_> = stays.filter_map(group).collect();
+        let leaves: GroupRefs<'_> = in_rows(MembershipChange::Leave).filter_map(group).collect();
+        let may_leave =
+            |group| leaves.contains(group) || (cell.is_some() && !stays.contains(group));
+        let managed = self.managed.values();
+        let hidden = managed.filter(|(group, scope)| {
+            *scope == ManagedScope::Whole
+                && may_leave(group)
+                && matches(group)
+                && self.is_member(Some(user), group) != Some(false)
+        });
+        found
+            .hidden
+            .extend(hidden.filter_map(|(group, _)| group.id.clone()));
     }
 
     /// Notes what the cell of a user states, as far as earlier rosters did not.

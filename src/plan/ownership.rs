@@ -86,12 +86,14 @@ pub fn by_roster(desired: &Desired, observed: &Observed, memory: &Memory) -> Own
 }
 
 /// Updates to the records of groups once the roster is accepted: a group is confirmed once no leave of its first
-/// contact is held any more. Records that stay the same are left out.
+/// contact is held any more, or hidden because memberships could not be compared. Records that stay the same are left
+/// out.
 #[must_use]
 pub(super) fn of_groups(
     mut update: GroupUpdate,
     verdict: &Verdict,
     blocked: &[Blocked],
+    hidden: &HashSet<GroupId>,
     memory: &Memory,
 ) -> GroupUpdate {
     let held = verdict.held().iter();
@@ -107,7 +109,8 @@ pub(super) fn of_groups(
         let known = memory.groups.managed.get(id);
         // A renamed group keeps its former name until its leaves are approved.
         let is_known = known.is_some_and(|known| known.is_confirmed && known.name == group.name);
-        group.is_confirmed = is_known || (!held.contains(id) && !hides_leaves);
+        let may_leave = held.contains(id) || hidden.contains(id) || hides_leaves;
+        group.is_confirmed = is_known || !may_leave;
         known.is_none_or(|known| known != group && (group.is_confirmed || !known.is_confirmed))
     });
     update

@@ -60,6 +60,11 @@ impl<'a> UserChanges<'a> {
             && !self.unread.contains(email)
     }
 
+    /// Whether the fields of a user are not known yet.
+    pub(super) fn is_unread(&self, email: &Email) -> bool {
+        self.unread.contains(email)
+    }
+
     /// Whether the plan removes a user, or pruning has deactivated it before. A protected user stays.
     pub(super) fn is_removed(&self, email: &Email, user: &ObservedUser) -> bool {
         let was_pruned = || {

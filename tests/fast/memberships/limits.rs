@@ -1,13 +1,14 @@
 //! Leaves that are held or blocked, over several runs.
 
 use super::{
-    Pairs, USERS, assess, carry_out, desired, email, group_id, id, joins, leaves, memory, observed,
-    plan, policy, row, unlimited,
+    Pairs, USERS, assess, carry_out, desired, email, group_id, group_name, id, joins, leaves,
+    memory, observed, plan, policy, row, unlimited,
 };
 use chrono::Utc;
 use omni_user_sync::model::{
-    AcceptedRoster, Desired, FileRead, Fingerprint, GroupId, GroupName, GuardRule, Limit,
-    ManagedGroup, MembershipChange, Memory, Observed, Policy, UserMatch,
+    AcceptedRoster, AttributeName, ChangeKey, Desired, DesiredUser, FileRead, Fingerprint, GroupId,
+    GroupName, GuardRule, Limit, ManagedGroup, MembershipChange, Memory, Observed, Policy,
+    UserMatch,
 };
 use omni_user_sync::plan::Assessment;
 use std::time::SystemTime;
@@ -144,6 +145,68 @@ fn leaves_of_one_user_count_against_all_members() {
     let assessment = assess(&roster, &some, &memory, &policy());
     assert_eq!(assessment.verdict.held(), []);
     assert_eq!(leaves(assessment.verdict.passed()), [(0, 0)].into());
+}
+
+/// A first contact over users of whom the first one is compared, and the second one only in the second run.
+fn first_contact(hidden: impl Fn(&mut Desired, &mut Observed)) -> (Vec<GuardRule>, Pairs) {
+    let mut members: Pairs = [(0, 0), (1, 0)].into();
+    let mut memory = Memory::empty(Utc::now());
+    let roster = desired(&[(0, Some(vec![0])), (1, Some(vec![]))]);
+    let (mut first, mut users) = (roster.clone(), observed(0..2, &members));
+    hidden(&mut first, &mut users);
+    let assessment = assess(&first, &users, &memory, &policy());
+    assert_eq!(leaves(assessment.verdict.passed()), Pairs::new());
+    let managed = assessment.groups.managed.iter().cloned();
+    memory.groups.managed.extend(managed);
+    let assessment = run(&roster, &mut members, &mut memory, &policy());
+    let held = assessment.verdict.held().iter();
+    (held.map(|held| held.rule).collect(), members)
+}
+
+#[test]
+fn a_group_with_hidden_leaves_is_not_confirmed() {
+    let expected = (vec![GuardRule::NewGroups], [(0, 0), (1, 0)].into());
+    let unread = first_contact(|roster, users| {
+        // The roster states attributes, and Omni has not shown those of the second user.
+        for entry in roster.users.values_mut() {
+            if let DesiredUser::Upsert(spec) = &mut entry.want {
+                spec.attributes = [(AttributeName::new("tier"), None)].into_iter().collect();
+            }
+        }
+        let Some(UserMatch::One(user)) = users.get(&email(1)) else {
+            panic!("the user is known");
+        };
+        let mut user = (**user).clone();
+        user.attributes = None;
+        users.put(user);
+    });
+    assert_eq!(unread, expected);
+    let misspelt = first_contact(|roster, _| {
+        let name = GroupName::parse("Slaes").expect("a name");
+        roster.memberships.cells[1].names.push(name);
+    });
+    assert_eq!(misspelt, expected);
+    let unknown_members = first_contact(|_, users| users.groups_mut().forget_members(&group_id(0)));
+    assert_eq!(unknown_members, expected);
+    let invalid_row = first_contact(|roster, _| {
+        roster.memberships.frozen.insert(ChangeKey {
+            subject: email(1).into(),
+            group: Some(group_name(0)),
+            scope: None,
+            schedule: None,
+        });
+    });
+    assert_eq!(invalid_row, expected);
+}
+
+/// A user who stays in the group hides no leave.
+#[test]
+fn unread_members_that_stay_hide_no_leave() {
+    let (rules, members) = first_contact(|roster, _| {
+        let name = GroupName::parse("Slaes").expect("a name");
+        roster.memberships.cells[1].names = vec![group_name(0), name];
+    });
+    assert_eq!((rules, members), (vec![], [(0, 0)].into()));
 }
 
 #[test]
