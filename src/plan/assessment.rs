@@ -5,9 +5,9 @@ use super::undecided::{MayBeAskedFor, Undecided};
 use super::{Blocked, HeldChanges, Plan, Verdict, evaluate, ownership, shadowed_files};
 use super::{domains, leavers, lints};
 use crate::model::{
-    ApprovedChange, Change, ClockStep, Counts, Desired, Email, GroupUpdate, GuardRule, Leaver,
-    Memory, Observed, ObservedGroups, Operation, Owned, OwnedPart, OwnedSchedules, Policy, Problem,
-    Prune, RoleUpdate, Schema, Subject, UserId, UserMatch,
+    ApprovedChange, Change, ChangeKey, ClockStep, Counts, Desired, Email, GroupUpdate, GuardRule,
+    Leaver, Memory, Observed, ObservedGroups, Operation, Owned, OwnedPart, OwnedSchedules, Policy,
+    Problem, Prune, RoleUpdate, Schema, Subject, UserId, UserMatch,
 };
 use crate::util::text::{agree, first_few, plural, plural_are};
 use chrono::{SecondsFormat, TimeDelta};
@@ -171,11 +171,7 @@ impl Assessment {
         for one in self.verdict.all() {
             planned.entry(&one.subject).or_default().push(one);
         }
-        let others = self.unread.iter().chain(&self.ambiguous);
-        let others = others.chain(&self.waiting_to_leave);
-        let (undecided, problems) = (&self.undecided, &self.problems);
-        let may_be_asked_for =
-            MayBeAskedFor::new(desired, undecided, problems, &self.blocked, others);
+        let may_be_asked_for = self.may_be_asked_for(desired);
         let is_ended = |approved: &&ApprovedChange| {
             let held = &approved.change;
             let of_subject = planned.get(&held.subject);
@@ -188,6 +184,28 @@ impl Assessment {
         };
         let ended = memory.approved.iter().filter(is_ended);
         ended.map(|approved| approved.number).collect()
+    }
+}
+
+impl Assessment {
+    /// Those of these users, memberships and roles that need no change any more. While unreadable input may ask for a
+    /// change, this is not known.
+    pub(crate) fn settled<'k>(
+        &self,
+        desired: &Desired,
+        keys: impl Iterator<Item = &'k ChangeKey>,
+    ) -> Vec<&'k ChangeKey> {
+        let pending: HashSet<_> = self.verdict.all().map(Change::key).collect();
+        let may_be_asked_for = self.may_be_asked_for(desired);
+        keys.filter(|key| !pending.contains(*key) && !may_be_asked_for.is_true_of_key(key))
+            .collect()
+    }
+
+    fn may_be_asked_for<'a>(&'a self, desired: &'a Desired) -> MayBeAskedFor<'a> {
+        let others = self.unread.iter().chain(&self.ambiguous);
+        let others = others.chain(&self.waiting_to_leave);
+        let (undecided, problems) = (&self.undecided, &self.problems);
+        MayBeAskedFor::new(desired, undecided, problems, &self.blocked, others)
     }
 }
 

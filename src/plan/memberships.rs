@@ -58,7 +58,9 @@ pub(super) fn plan(
     plan.first_contact = planner.first_contact();
     plan.hidden_leaves = std::mem::take(&mut found.hidden);
     plan.groups = planner.stated(&found);
-    plan.problems.extend(planner.names.too_many(desired));
+    let too_many = planner.names.too_many(desired);
+    plan.undecided.memberships |= too_many.is_some();
+    plan.problems.extend(too_many);
     plan.problems.extend(found.problems);
     plan.changes.extend(found.joins);
     match leaves_blocked(desired, &plan.lost_files) {

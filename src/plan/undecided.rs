@@ -1,15 +1,15 @@
-//! Approved changes that are not planned, although the roster may still ask for them.
+//! Approved changes, and changes in quarantine, that are not planned although the roster may still ask for them.
 
 use super::Blocked;
 use crate::model::{
-    Desired, DesiredRole, Email, HeldChange, Operation, Problem, ProblemKind, Subject,
+    ChangeKey, Desired, DesiredRole, Email, HeldChange, Operation, Problem, ProblemKind, Subject,
 };
 use std::collections::HashSet;
 
 /// What a plan could not compare with the roster, apart from problems that name their user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Undecided {
-    /// Omni does not show its groups.
+    /// Omni does not show its groups, or the roster names too many new ones.
     pub(super) memberships: bool,
     /// The users and groups, in lower case, whose roles could not be compared.
     roles: HashSet<String>,
@@ -25,7 +25,40 @@ impl Undecided {
     }
 }
 
-/// Finds the approved changes that are not planned, although the roster may still ask for them.
+/// What a change is about, apart from its subject.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum About {
+    User,
+    Membership,
+    Role,
+    Schedule,
+}
+
+impl From<Operation> for About {
+    fn from(operation: Operation) -> Self {
+        match operation {
+            Operation::Leave | Operation::Join => Self::Membership,
+            Operation::Assign => Self::Role,
+            Operation::Transfer => Self::Schedule,
+            Operation::Delete | Operation::Deactivate | Operation::Update | Operation::Create => {
+                Self::User
+            }
+        }
+    }
+}
+
+impl From<&ChangeKey> for About {
+    fn from(key: &ChangeKey) -> Self {
+        match (&key.group, &key.scope, &key.schedule) {
+            (Some(_), _, _) => Self::Membership,
+            (None, Some(_), _) => Self::Role,
+            (None, None, Some(_)) => Self::Schedule,
+            (None, None, None) => Self::User,
+        }
+    }
+}
+
+/// Finds the changes that are not planned, although the roster may still ask for them.
 pub(super) struct MayBeAskedFor<'a> {
     desired: &'a Desired,
     undecided: &'a Undecided,
@@ -51,46 +84,51 @@ impl<'a> MayBeAskedFor<'a> {
         }
     }
 
-    /// Whether the roster may still ask for a change that is not planned.
+    /// Whether the roster may still ask for an approved change that is not planned.
     pub(super) fn is_true_of(&self, held: &HeldChange) -> bool {
-        let of_user = held.subject.email().is_some_and(|email| {
+        self.may_concern(&held.subject, held.operation.into())
+    }
+
+    /// Whether the roster may still ask for the change of this user, membership or role.
+    pub(super) fn is_true_of_key(&self, key: &ChangeKey) -> bool {
+        self.may_concern(&key.subject, key.into())
+    }
+
+    fn may_concern(&self, subject: &Subject, about: About) -> bool {
+        let of_user = subject.email().is_some_and(|email| {
             self.desired.frozen.contains_key(email) || self.left_out.contains(email)
         });
-        of_user || self.has_problem(held) || self.hides(held)
+        of_user || self.has_problem(subject, about) || self.hides(subject, about)
     }
 
     /// Whether a problem of the roster, which names the same user, may concern the change.
-    fn has_problem(&self, held: &HeldChange) -> bool {
-        let Some(email) = held.subject.email() else {
+    fn has_problem(&self, subject: &Subject, about: About) -> bool {
+        let Some(email) = subject.email() else {
             return false;
         };
         self.problems.iter().any(|problem| {
             let concerns = match problem.kind {
-                ProblemKind::Group => held.operation.is_membership(),
+                ProblemKind::Group => about == About::Membership,
                 ProblemKind::Role => false,
-                _ => held.operation.is_of_user(),
+                _ => about == About::User,
             };
             concerns && problem.email.as_ref() == Some(email)
         })
     }
 
     /// Whether a file or Omni does not show what the change needs.
-    fn hides(&self, held: &HeldChange) -> bool {
-        match held.operation {
-            Operation::Leave | Operation::Join => {
+    fn hides(&self, subject: &Subject, about: About) -> bool {
+        match about {
+            About::Membership => {
                 let stated = &self.desired.memberships;
-                self.undecided.memberships || stated.may_state(&held.subject)
+                self.undecided.memberships || stated.may_state(subject)
             }
-            Operation::Assign => {
+            About::Role => {
                 self.desired.unreadable_roles().is_some()
-                    || self.undecided.roles.contains(&held.subject.folded())
-                    || self.bad_row_may_be_of(&held.subject)
+                    || self.undecided.roles.contains(&subject.folded())
+                    || self.bad_row_may_be_of(subject)
             }
-            Operation::Transfer
-            | Operation::Delete
-            | Operation::Deactivate
-            | Operation::Update
-            | Operation::Create => false,
+            About::Schedule | About::User => false,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::{Applied, Completion, Prepared, Reconciler, Run, RunOutcome, row_report};
 use crate::model::{
-    Change, ChangeKey, ChangeOutcome, Fingerprint, Observed, RoleHolder, RunEnd, RunResult,
-    Subject, UserMatch,
+    ChangeKey, ChangeOutcome, Fingerprint, Observed, RoleHolder, RunEnd, RunResult, Subject,
+    UserMatch,
 };
 use crate::plan::NameIndex;
 use crate::report::ReportError;
@@ -106,21 +106,21 @@ impl Reconciler {
         self.state().prune_old(Utc::now(), retain).await
     }
 
-    /// Ends the quarantine of users, memberships and roles that need no change any more.
+    /// Ends the quarantine of users, memberships and roles that need no change any more, as far as the run has compared
+    /// them with the roster.
     async fn end_quarantines(
         &self,
         prepared: &Prepared,
         started: DateTime<Utc>,
     ) -> Result<(), StateError> {
-        let verdict = &prepared.assessment.verdict;
-        let pending: HashSet<_> = verdict.all().map(Change::key).collect();
-        let observed = &prepared.cache.observed;
-        let roles = prepared.desired.roles.iter().flat_map(|roles| &roles.rows);
+        let (desired, observed) = (&prepared.desired, &prepared.cache.observed);
+        let roles = desired.roles.iter().flat_map(|roles| &roles.rows);
         let subjects: HashSet<_> = roles.map(|row| &row.subject).collect();
         let is_unstated = |key: &ChangeKey| key.scope.is_some() && !subjects.contains(&key.subject);
         let is_over = |key: &ChangeKey| is_unstated(key) || is_verified(key, observed, started);
         let quarantined = prepared.memory.quarantined.keys();
-        let over = quarantined.filter(|key| !pending.contains(*key) && is_over(key));
+        let settled = prepared.assessment.settled(desired, quarantined);
+        let over = settled.into_iter().filter(|key| is_over(key));
         self.state().quarantine_clear(over).await
     }
 }

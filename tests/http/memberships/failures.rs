@@ -47,6 +47,44 @@ async fn a_rejected_member_goes_to_quarantine() {
     assert_converged(&world.apply().await);
 }
 
+/// A run that can't compare memberships does not show that they need no change.
+#[tokio::test(start_paused = true)]
+async fn unknown_memberships_stay_in_quarantine() {
+    let roster = rows(3, &[("Sales", 1..2)]);
+    let misspelt = roster.replace("[Sales]", "\"[Sales,Sale]\"");
+    let invalid = roster.replace(",U,\"[Sales]\"", ",\"[Sales]\"");
+    let as_it_is = roster.clone();
+    for (code, meanwhile) in [
+        (Some(403), &as_it_is),
+        (Some(500), &as_it_is),
+        (None, &misspelt),
+        (None, &invalid),
+    ] {
+        let world = managed(full(), 3, &[("Sales", 0..0)]).await;
+        let world = world.set("policy.create_groups", "false");
+        world.org().fault(of_groups("PATCH", status(422), 1));
+        world.roster(&roster);
+        let outcome = world.run().await;
+        assert_eq!(count(&outcome, ChangeOutcome::Failed), 1, "{outcome:#?}");
+        world.org().clear_faults();
+        if let Some(code) = code {
+            world.org().fault(of_groups("GET", status(code), 99));
+        }
+        world.roster(meanwhile);
+        let outcome = world.run().await;
+        assert_eq!(outcome.changes.len(), 0, "{outcome:#?}");
+        world.org().clear_faults();
+        world.roster(&roster);
+        let outcome = world.run().await;
+        let sent = outcome.changes.len();
+        assert_eq!(
+            (outcome.quarantined(), sent),
+            (1, 0),
+            "{code:?} {meanwhile}"
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_lost_response_is_read_back() {
     for what in [What::LostReply, What::CutJson, What::Reset, status(502)] {
