@@ -131,7 +131,10 @@ impl ObservationCache {
             match request.reader.group(&id).await {
                 Ok(Some(group)) => self.group_seen(group),
                 Ok(None) => self.group_gone(&id),
-                Err(error) if error.ends_run() => return Err(error),
+                // A key that may not read users ends the run when it reads them.
+                Err(error) if error.ends_run() && !matches!(error, OmniError::Forbidden { .. }) => {
+                    return Err(error);
+                }
                 Err(error) => {
                     let error = error.redacted();
                     tracing::info!(group = id.as_str(), error, "a group can't be read");

@@ -464,3 +464,37 @@ async fn a_run_about_one_user_lists_groups_if_stated() {
         assert_eq!(world.take_requests(), (requests + 3, 0), "{number}");
     }
 }
+
+/// Omni may refuse to show one group.
+#[tokio::test]
+async fn a_refused_group_ends_no_run() {
+    for code in [403, 404] {
+        let world = org(ListedGroups::Omitted)
+            .await
+            .set("policy.managed_groups", "");
+        world.roster(&roster_with_groups(""));
+        let reconciler = world.reconciler();
+        let outcome = started_by(Trigger::Schedule, &reconciler).await;
+        let options = at_any_time(Trigger::File);
+        let mut one = Arc::unwrap_or_clone(prepared(&reconciler, options).await);
+        let groups = world.org().groups();
+        let support = groups[1]["id"].as_str().expect("a text");
+        one.cache
+            .group_unknown(&GroupId::parse(support).expect("an id"));
+        reconciler
+            .keep(Arc::new(one), Effects::default(), &outcome)
+            .await;
+        let refused = When {
+            path: Some(format!("/api/scim/v2/Groups/{support}")),
+            ..When::default()
+        };
+        world.org().fault(Fault {
+            when: refused,
+            what: status(code),
+            times: 1,
+        });
+        let outcome = started_by(Trigger::File, &reconciler).await;
+        assert_eq!(outcome.result().as_str(), "partial", "{code}: {outcome:#?}");
+        assert_converged(&started_by(Trigger::File, &reconciler).await);
+    }
+}
