@@ -400,13 +400,15 @@ impl MembershipPlanner<'_> {
         let managed = self.managed.values();
         let warnings = managed.filter_map(|(group, _)| {
             let id = group.id.as_ref()?;
-            if let Some(known) = self.memory.groups.managed.get(id) {
-                return (known.name != group.name).then(|| {
-                    format!(
-                        "the group {} is named {group} by now; leaves from it are held",
-                        known.name
-                    )
-                });
+            let known = self.memory.groups.managed.get(id);
+            if let Some(known) = known.filter(|known| known.name != group.name) {
+                return Some(format!(
+                    "the group {} is named {group} by now; leaves from it are held",
+                    known.name
+                ));
+            }
+            if known.is_some_and(|known| known.is_confirmed) {
+                return None;
             }
             let mut before = self.memory.groups.managed.iter();
             let is_gone = |id: &GroupId| self.observed.groups().get(id).is_none();

@@ -81,6 +81,35 @@ fn a_renamed_group_loses_no_member() {
     );
 }
 
+/// The hold stays until it is approved, and so does the reason.
+#[test]
+fn a_recreated_group_is_named_in_each_run() {
+    let mut members: Pairs = [(0, 0), (1, 0)].into();
+    let mut memory = memory([], &members);
+    let former = ManagedGroup {
+        name: group_name(0),
+        is_confirmed: true,
+    };
+    let gone = GroupId::parse("former").expect("an id");
+    memory.groups.managed.insert(gone, former);
+    let roster = desired(&[(0, Some(vec![0])), (1, Some(vec![]))]);
+    for _ in 0..3 {
+        let assessment = run(&roster, &mut members, &mut memory, &policy());
+        let warnings = assessment.warnings.join("\n");
+        let says = "the group Sales was recreated; leaves from it are held";
+        assert!(warnings.contains(says), "{warnings}");
+    }
+    let roster = desired(&[(0, Some(vec![0])), (1, Some(vec![0]))]);
+    run(&roster, &mut members, &mut memory, &policy());
+    let assessment = run(&roster, &mut members, &mut memory, &policy());
+    assert!(
+        assessment
+            .warnings
+            .iter()
+            .all(|one| !one.contains("recreated"))
+    );
+}
+
 /// A row names one membership, but not the purpose that a renamed or recreated group has by now.
 #[test]
 fn rows_take_nobody_out_of_new_groups() {
