@@ -54,35 +54,8 @@ pub fn undo(
             )
         })
         .collect();
+    notes.extend(elsewhere(&applied));
     let mut lines = Vec::new();
-    let count = |is_it: fn(Operation) -> bool| {
-        let operations = applied.iter().map(|change| change.intent.operation);
-        operations.filter(|operation| is_it(*operation)).count()
-    };
-    // What removals took besides the user.
-    let taken = |is_it: fn(&Field) -> bool| {
-        let fields = applied.iter().flat_map(|change| &change.intent.fields);
-        fields.filter(|one| is_it(&one.field)).count()
-    };
-    let elsewhere = [
-        (
-            count(Operation::is_membership) + taken(|field| matches!(field, Field::Group(_))),
-            "membership",
-            "groups",
-        ),
-        (
-            count(Operation::is_role) + taken(|field| matches!(field, Field::Role(_))),
-            "role",
-            "roles",
-        ),
-    ];
-    let elsewhere = elsewhere.into_iter().filter(|(count, ..)| *count > 0);
-    notes.extend(elsewhere.map(|(count, noun, file)| {
-        format!(
-            "{} not part of a roster; `history RUN --undo --{file}` writes rows of source.{file} for them",
-            plural_are(count, noun)
-        )
-    }));
     for change in applied {
         let (mut line, mut note) = undo_change(change, &columns, observed, schema);
         if let Some(line) = &line {
@@ -107,6 +80,39 @@ pub fn undo(
         rows: lines.len(),
         notes,
     }
+}
+
+/// Where the memberships and roles that changed can be undone.
+fn elsewhere(applied: &[&ChangeRecord]) -> Vec<String> {
+    let count = |is_it: fn(Operation) -> bool| {
+        let operations = applied.iter().map(|change| change.intent.operation);
+        operations.filter(|operation| is_it(*operation)).count()
+    };
+    // What removals took besides the user.
+    let taken = |is_it: fn(&Field) -> bool| {
+        let fields = applied.iter().flat_map(|change| &change.intent.fields);
+        fields.filter(|one| is_it(&one.field)).count()
+    };
+    let elsewhere = [
+        (
+            count(Operation::is_membership) + taken(|field| matches!(field, Field::Group(_))),
+            "membership",
+            "groups",
+        ),
+        (
+            count(Operation::is_role) + taken(|field| matches!(field, Field::Role(_))),
+            "role",
+            "roles",
+        ),
+    ];
+    let elsewhere = elsewhere.into_iter().filter(|(count, ..)| *count > 0);
+    let note = |(count, noun, file)| {
+        format!(
+            "{} not part of a roster; `history RUN --undo --{file}` writes rows of source.{file} for them",
+            plural_are(count, noun)
+        )
+    };
+    elsewhere.map(note).collect()
 }
 
 /// The schedules that a removal deleted.

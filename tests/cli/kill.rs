@@ -132,6 +132,29 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
     }
 }
 
+/// Each write has its intent, and what the state database calls applied was sent. `is_of` says whether an intent is that
+/// of a write.
+pub(crate) fn assert_recorded(
+    changes: &[ChangeRecord],
+    writes: &[Request],
+    is_of: fn(&ChangeRecord, &Request) -> bool,
+) {
+    let shape = |write: &Request| (write.method.clone(), write.path.clone(), write.body.clone());
+    for write in writes {
+        let intents = changes.iter().filter(|change| is_of(change, write)).count();
+        let same = writes.iter().filter(|other| shape(other) == shape(write));
+        assert!(same.count() <= intents, "no intent: {write:?}");
+    }
+    for change in changes {
+        let settled = change.settled.as_ref();
+        let settled = settled.unwrap_or_else(|| panic!("all is known in the end: {change:?}"));
+        if settled.outcome == ChangeOutcome::Applied {
+            let was_seen = writes.iter().any(|write| is_of(change, write));
+            assert!(was_seen, "never happened: {change:?}");
+        }
+    }
+}
+
 /// How often to kill, and when: `KILLS` and `SEED`, which are printed.
 pub(crate) fn kills() -> (usize, fastrand::Rng) {
     let kills: usize = std::env::var("KILLS").map_or(4, |kills| kills.parse().expect("a number"));

@@ -2,9 +2,9 @@
 //! `KILLS=200 cargo test --test cli kill_leavers::` for a campaign.
 #![allow(clippy::print_stdout)] // the seed, for running the same again
 
-use crate::kill::{apply, changes_since, kill_at, kills, wait};
+use crate::kill::{apply, assert_recorded, changes_since, kill_at, kills, wait};
 use crate::support::World;
-use omni_user_sync::model::{ChangeOutcome, ChangeRecord, FieldChange, Operation};
+use omni_user_sync::model::{ChangeRecord, FieldChange, Operation};
 use omni_user_sync::sandbox::{Options, Request};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -41,24 +41,6 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
             write.method == "DELETE" && write.path.ends_with(id.as_str())
         }
         _ => false,
-    }
-}
-
-/// Each write has its intent, and what the state database calls applied was sent.
-fn assert_true(changes: &[ChangeRecord], writes: &[Request]) {
-    for write in writes {
-        let intents = changes.iter().filter(|change| is_of(change, write)).count();
-        let same = |other: &&Request| other.path == write.path && other.method == write.method;
-        let sent = writes.iter().filter(same).count();
-        assert!(sent <= intents, "no intent: {write:?}");
-    }
-    for change in changes {
-        let settled = change.settled.as_ref();
-        let settled = settled.unwrap_or_else(|| panic!("all is known in the end: {change:?}"));
-        if settled.outcome == ChangeOutcome::Applied {
-            let was_seen = writes.iter().any(|write| is_of(change, write));
-            assert!(was_seen, "never happened: {change:?}");
-        }
     }
 }
 
@@ -107,7 +89,7 @@ async fn no_schedule_is_lost_by_a_kill() {
         assert_eq!(world.org().users().len(), 1, "round {round}");
         let (changes, now) = changes_since(&world, last_run).await;
         let all = world.org().writes();
-        assert_true(&changes, &all[writes..]);
+        assert_recorded(&changes, &all[writes..], is_of);
         (last_run, writes) = (now, all.len());
     }
 }
