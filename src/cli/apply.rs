@@ -116,7 +116,7 @@ async fn apply(
     })
 }
 
-/// Whether the roster, `source.groups` or `source.roles` says anything of a user.
+/// Whether the roster, `source.groups` or `source.roles` has a row about a user.
 fn names(prepared: &Prepared, email: &Email) -> bool {
     let desired = &prepared.desired;
     let memberships = &desired.memberships;

@@ -12,7 +12,7 @@ use std::str::FromStr;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Run that held the changes: its number, or `latest` (the last run over the whole roster)
+    /// Run that held the changes: its number, or `latest` (the last run that planned the whole roster)
     run: RunName,
     /// Approve only the changes of this user (an email), or the roles of this group (`group:<name>`)
     #[arg(long, value_name = "SUBJECT", value_parser = Subject::known)]

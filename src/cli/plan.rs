@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     /// Print the plan as Markdown, for a comment on a pull request
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
-    /// Also read which documents users to be removed created, with one request for each of these users
+    /// Also name the documents of users to be removed, with one request per user
     #[arg(long)]
     details: bool,
 }
@@ -56,7 +56,7 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     Ok(Exit::of_plan(&prepared))
 }
 
-/// Plans, and reads the documents of users to be removed if somebody asks for details.
+/// Plans, and reads the documents of users to be removed if details are requested.
 async fn plan(
     observer: &Observer,
     target: &Target,

@@ -229,8 +229,8 @@ impl ChangeRecord {
 }
 
 impl ChangeIntent {
-    /// Whether this puts back what another change of the same user has changed: a membership, or the same fields with
-    /// the former values.
+    /// Whether this reverts another change of the same user: it ends a join, takes back a leave, or restores the former
+    /// values of the same fields.
     fn reverts(&self, other: &Self) -> bool {
         let is_reverse = match (self.operation, other.operation) {
             (Operation::Leave, Operation::Join) | (Operation::Join, Operation::Leave) => {
@@ -249,9 +249,9 @@ impl ChangeIntent {
     }
 }
 
-/// Which of the changes of a run revert an earlier one of the same run: a group turned out to be renamed, or the
-/// address of a user to be another one. The reverted change is recorded as failed, and the one that reverts it as
-/// applied, so neither is to be undone.
+/// The changes of a run that revert an earlier one of the same run, because a group turned out to be renamed, or a user
+/// to have another address. The reverted change is recorded as failed, and the one that reverts it as applied, so
+/// neither is to be undone.
 #[must_use]
 pub fn reverting(changes: &[ChangeRecord]) -> HashSet<ChangeId> {
     let mut of_user: HashMap<_, Vec<&ChangeRecord>> = HashMap::new();

@@ -22,7 +22,7 @@ pub struct SuccessorCell {
     pub location: Location,
 }
 
-/// Cells that name the same user state the same.
+/// Cells that name the same user are equal.
 impl PartialEq for SuccessorCell {
     fn eq(&self, other: &Self) -> bool {
         self.email == other.email

@@ -124,7 +124,7 @@ impl Default for ObservedGroups {
 }
 
 impl ObservedGroups {
-    /// The limit of groups. A list of more is an error.
+    /// The maximum number of groups. A longer list is an error.
     pub const MAX: usize = 10_000;
 
     /// The groups of a whole list.

@@ -1,4 +1,4 @@
-//! What users own in Omni: what they lose when they are removed, and the documents, which stay.
+//! What users own in Omni: schedules and personal tokens, which a removal takes, and documents, which stay.
 
 use super::plain_id::plain_id;
 use super::{Escaped, UserId, trim};
@@ -100,7 +100,7 @@ impl<T> OwnedPart<T> {
         }
     }
 
-    /// The same about something else.
+    /// Applies a function to what was read.
     #[must_use]
     pub fn map<U>(&self, change: impl FnOnce(&T) -> U) -> OwnedPart<U> {
         match self {
@@ -172,7 +172,7 @@ impl fmt::Display for OwnedDocuments {
 }
 
 impl OwnedDetails {
-    /// For people: the names of schedules, personal tokens and documents, or why they are not known.
+    /// The names of schedules, personal tokens and documents as text, or why they are not known.
     #[must_use]
     pub fn texts(&self) -> [(&'static str, String); 3] {
         let Self { owned, documents } = self;
@@ -202,7 +202,7 @@ impl OwnedDetails {
     }
 }
 
-/// The names, of at least this many things, or why they are not known.
+/// The names, and how many more there are if `count` is higher; or why they are not known.
 fn listed<T>(part: &OwnedPart<T>, names: &[impl AsRef<str>], count: usize) -> String {
     let names: Vec<_> = names.iter().map(AsRef::as_ref).collect();
     match (part, count.saturating_sub(names.len())) {

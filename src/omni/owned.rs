@@ -167,8 +167,8 @@ impl Reader {
         shown(own)
     }
 
-    /// The schedules of a user among those that Omni shows for the user, by name. If it shows others too, it ignores the
-    /// filter, or the owners have another kind of id, and these could be the user's.
+    /// The schedules of a user among those that Omni shows for the user, by name. If Omni shows others too, it ignores
+    /// the filter, or the owners have another kind of id, and these could be the user's.
     async fn of_owner(
         &self,
         shown: Vec<ListedSchedule>,

@@ -27,8 +27,8 @@ pub(super) enum ManagedScope {
 pub struct FirstContact {
     /// Those that become managed, or were renamed or recreated.
     pub any: HashSet<GroupId>,
-    /// Those whose first leaves were not approved before cells ceased to name them. Rows of `source.groups` don't need
-    /// an approval any more.
+    /// Those whose first leaves were not approved before cells ceased to name them. Rows of `source.groups` no longer
+    /// need an approval.
     pub by_cells: HashSet<GroupId>,
 }
 
@@ -149,7 +149,7 @@ struct Resolver<'a> {
     former: FormerNames,
     /// `None` if the policy creates no groups.
     new: Option<NewNames>,
-    /// The number of further suggestions.
+    /// The number of suggestions that are left.
     suggestions: usize,
 }
 
@@ -183,7 +183,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The name of a group that a name has as a part. Such a name is probably a list with another separator.
+    /// The part of a name that is the name of a group. Such a name is probably a list with another separator.
     fn known_part<'n>(&self, name: &'n GroupName) -> Option<&'n str> {
         let mut parts = name.as_str().split([';', '|']).map(trim);
         parts.find(|part| *part != name.as_str() && self.groups.get(part).is_ok())
@@ -213,7 +213,7 @@ impl Resolver<'_> {
 
 fn joined_names(name: &GroupName, part: &str) -> Resolved {
     Resolved::Unusable(
-        format!("Omni has no group '{name}', and it has '{part}'"),
+        format!("Omni has no group '{name}', but it has '{part}'"),
         "separate the names in a list with commas".into(),
     )
 }
@@ -255,8 +255,8 @@ pub fn group_name_problems(
     names.too_many(desired).into_iter().chain(found).collect()
 }
 
-/// The problems of rows of `source.groups` that contradict each other, or the user's cell. As long as Omni does not show
-/// its groups, names that differ in letter case alone count as equal.
+/// The problems of rows of `source.groups` that contradict each other, or the user's cell. As long as Omni does not
+/// show its groups, names that differ in letter case alone count as equal.
 #[must_use]
 pub fn group_contradictions(
     desired: &Desired,
@@ -288,8 +288,8 @@ pub fn group_contradictions(
 }
 
 /// Compares rows, each with the user and the group that it is about. Of several rows about one membership the first
-/// counts, or none if others have the opposite op, which is a problem of each. Returns the rows that count and those with
-/// a problem.
+/// counts, or none if others have the opposite op, which is a problem of each. Returns the rows that count and those
+/// with a problem.
 pub(super) fn merge_rows<'r, K: Clone + Eq + Hash>(
     rows: impl Iterator<Item = (K, &'r MembershipRow)>,
 ) -> impl Iterator<Item = (K, Result<&'r MembershipRow, Problem>)> {

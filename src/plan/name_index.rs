@@ -67,7 +67,8 @@ impl<T> NameIndex<T> {
         })
     }
 
-    /// The same, with the number of things that have the name as the error. Finding the nearest name takes long.
+    /// Like [`find`](Self::find), without the nearest name, which takes long to find. The error is the number of things
+    /// that have the name.
     pub(super) fn get(&self, name: &str) -> Result<&T, usize> {
         let name = trim(name);
         let exact = self.exact.get(name);

@@ -93,7 +93,7 @@ impl NewNames {
             }
         }
         let present = groups.names().count();
-        // Each name is compared with all others.
+        // This compares each name with all others, which takes long.
         let nearest = match is_too_many(new.len(), present) {
             true => vec![None; new.len()],
             false => nearest_of_each(&new),
@@ -107,7 +107,7 @@ impl NewNames {
         }
     }
 
-    /// How many groups there would be, if these are too many. None is created then.
+    /// The numbers of groups, if there would be too many. Then none is created.
     pub(super) fn too_many(&self) -> Option<TooManyGroups> {
         let (new, present) = (self.groups.len(), self.present);
         is_too_many(new, present).then_some(TooManyGroups { new, present })

@@ -1,8 +1,8 @@
 //! The roster that undoes the changes of a run.
 //!
 //! Every cell has the current value in Omni. It gets the value from before the run only if the run changed
-//! it and it has not changed since, so that later changes by others are kept. What the run itself has reverted is as
-//! before.
+//! it and it has not changed since, so that later changes by others are kept. Changes that the run itself has
+//! reverted are left out.
 
 use crate::model::{
     AttributeName, ChangeOutcome, ChangeRecord, Field, FieldChange, Observed, ObservedUser,

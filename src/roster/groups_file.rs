@@ -3,8 +3,8 @@
 //! - A row with a problem changes nothing, and freezes every membership that it may be about: its own, all memberships
 //!   of its user if its group can't be read, and those of the users that its address probably means. If the row has no
 //!   readable address, it may be about any user, so no user leaves a group.
-//! - Rows of one membership with opposite ops are all invalid. Names that differ in letter case alone may be those of two
-//!   groups, which the planner knows.
+//! - Rows of one membership with opposite ops are all invalid. Names that differ in letter case alone may mean two
+//!   groups, which the planner decides.
 //! - A file that can't be read, is rejected or has no rows takes no user out of a group, and stops nothing else.
 
 use super::budget::{MAX_LISTED_LINTS, MAX_PROBLEMS};

@@ -118,7 +118,7 @@ impl<R: Read> Chunks<R> {
         let (to, chunks) = mpsc::sync_channel(AHEAD);
         scope.spawn(move || {
             let mut all = self;
-            // Sending fails once nobody reads on, because the file was rejected.
+            // Sending fails once the receiver is dropped, because the file was rejected.
             all.try_for_each(|chunk| to.send(chunk))
         });
         chunks.into_iter()
@@ -210,7 +210,7 @@ impl<C: Iterator<Item = Chunk>> Records<C> {
 /// Passes a scanned text to the csv crate.
 struct ScannedText<C> {
     chunks: C,
-    /// The part that is passed on, as far as it is not yet.
+    /// The rest of the part that is being passed on.
     rest: Cursor<Vec<u8>>,
     /// The lines on which the records start that are not read yet.
     starts: VecDeque<u64>,
@@ -255,7 +255,7 @@ impl<C: Iterator<Item = Chunk>> Read for ScannedText<C> {
                 Some(Err(_)) => return Err(io::ErrorKind::InvalidData.into()),
                 None => {}
             }
-            // A text without its end must not look like a shorter one.
+            // A text without its end must not look complete.
             let Some(chunk) = self.chunks.next() else {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             };

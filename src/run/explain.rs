@@ -376,7 +376,9 @@ fn stated(email: &Email, desired: &Desired) -> Vec<String> {
         .iter()
         .filter(|key| key.subject == *email);
     let frozen = frozen.map(|key| match &key.group {
-        Some(group) => format!("source.groups: a row is invalid or contradicts another one, so the membership in {group} is not changed"),
+        Some(group) => format!(
+            "source.groups: a row is invalid or contradicts another one, so the membership in {group} is not changed"
+        ),
         None => "source.groups: a row is invalid, so no membership of the user is changed".to_owned(),
     });
     let frozen = frozen.collect::<BTreeSet<_>>();

@@ -1,4 +1,4 @@
-//! What users own, for people who ask about one user or about the removals of a plan. A run reads less of it, by
+//! What users own, for people who ask about one user or about the removals of a plan. A run reads only the part in
 //! [`leavers`](super::leavers), and never documents.
 
 use super::{Observer, Prepared, RunError};
@@ -24,7 +24,7 @@ impl Prepared {
 }
 
 impl Observer {
-    /// The time that some requests for reading take.
+    /// The estimated time of this number of read requests.
     #[must_use]
     pub fn reading_time(&self, requests: usize) -> Duration {
         self.client

@@ -1,18 +1,18 @@
 //! Letter counts: a cheap filter before many texts are compared.
 
-/// Letters that share a number are counted as one.
-const NUMBERS: usize = 16;
+/// The number of counts. Letters that share one are counted together.
+const COUNTS: usize = 16;
 
-/// How often each letter occurs in a text. Different letters may share a number.
+/// How often each letter occurs in a text. Different letters may share a count.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LetterCounts([u8; NUMBERS]);
+pub(crate) struct LetterCounts([u8; COUNTS]);
 
 impl LetterCounts {
     /// Counts the letters of a text.
     pub(crate) fn of(text: &str) -> Self {
-        let mut counts = [0_u8; NUMBERS];
+        let mut counts = [0_u8; COUNTS];
         for letter in text.chars() {
-            let count = &mut counts[letter as usize % NUMBERS];
+            let count = &mut counts[letter as usize % COUNTS];
             *count = count.saturating_add(1);
         }
         Self(counts)

@@ -1,4 +1,4 @@
-//! Killed at any moment, no schedule is lost: each of a leaver's schedules is transferred before the removal.
+//! A kill at any moment loses no schedule: each of a leaver's schedules is transferred before the removal.
 //! `KILLS=200 cargo test --test cli kill_leavers::` for a campaign.
 #![allow(clippy::print_stdout)] // the seed, for running the same again
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 const DOCUMENTS: &str = "/api/v1/documents";
 
 /// An organisation with eight users `u0@x.co`… The roster deletes three of them: the removal of `u1@x.co` passes, that
-/// of `u2@x.co` is held for a schedule, and `u3@x.co` is protected.
+/// of `u2@x.co` is held because of a schedule, and `u3@x.co` is protected.
 async fn world_with(options: Options) -> World {
     let world = World::with(options).await;
     let world = world.set("policy.protect", "u3@x.co");

@@ -124,8 +124,8 @@ async fn an_approval_covers_only_shown_schedules() {
     assert_eq!(world.org().lost_schedules().len(), 1);
 }
 
-/// One run over a roster with one leaver, in which the list of tokens is answered after 1.1 s. `new` is the number of the
-/// request before which the leaver gets a schedule.
+/// One run over a roster with one leaver, in which the list of tokens is answered after 1.1 s. `new` is the number
+/// of the request before which the leaver gets a schedule.
 async fn slow_run(max_age: &str, new: Option<u64>) -> (World, RunOutcome) {
     let world = world().await.set("observe.max_age", max_age);
     keep_all_but(&world, &[1]);
@@ -342,7 +342,7 @@ async fn a_key_without_the_right_removes_users() {
 }
 
 #[tokio::test]
-async fn unread_tokens_are_said_once() {
+async fn unread_tokens_are_reported_once() {
     let options = Options {
         personal_tokens: Endpoint::Forbidden,
         ..Options::with_full_lists()

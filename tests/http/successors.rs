@@ -1,4 +1,4 @@
-//! The successors that rows name: who gets the schedules of a user who leaves.
+//! The successors that rows name: the users who get the schedules of users who leave.
 
 use crate::leaving::held_by;
 use crate::support::{World, assert_converged, command};
@@ -36,7 +36,7 @@ fn name_successor(world: &World, successor: &str) {
 }
 
 #[tokio::test]
-async fn a_wrong_successor_is_a_problem_of_its_cell() {
+async fn a_wrong_successor_is_a_cell_problem() {
     for (successor, why) in [
         ("nobody@x.co", "is not in Omni"),
         ("idle@x.co", "is not active"),

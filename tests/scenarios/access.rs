@@ -305,7 +305,7 @@ fn other_name(group: &str) -> String {
     format!("former {group}")
 }
 
-/// The names that others took from groups, in lower case.
+/// The former names of groups that others renamed, in lower case.
 pub(crate) fn former_names(names: &BTreeSet<String>) -> BTreeSet<String> {
     let former = names.iter().filter_map(|name| name.strip_prefix("former "));
     former.map(str::to_lowercase).collect()

@@ -50,7 +50,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The number of scenarios that are played at once: most of their time they wait.
 const AT_ONCE: usize = 12;
-/// In bytes. Nested futures need more than usual in a debug build.
+/// The stack size in bytes. Nested futures need more than usual in a debug build.
 const STACK: usize = 8 << 20;
 /// The number of smaller scenarios to try after a failure.
 const MAX_SHRINKS: usize = 100;

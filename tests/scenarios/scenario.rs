@@ -163,7 +163,7 @@ impl Scenario {
         })
     }
 
-    /// Whether the list of schedules shows whose they are. If not, no user who may own some is removed.
+    /// Whether users may be removed. If the list of schedules hides the owners, no user who may own some is removed.
     pub(crate) fn may_remove(&self) -> bool {
         let is_hidden = self.options.schedule_owners == ScheduleOwners::OtherIds;
         let is_served = self.options.schedules == Endpoint::Served;

@@ -1,4 +1,4 @@
-//! Whether schedules were lost unseen, or transferred to somebody else than the roster says.
+//! Checks that no schedule was lost without being shown, and that each transfer was to the successor.
 
 use crate::invariants::{ATTRIBUTES, Invariants, email_of, is_of_user, whose};
 use crate::record::{Approved, Window, is_of_schedule};
@@ -99,14 +99,14 @@ impl Invariants<'_> {
             };
             let is_approved = self.approvals_before(number).any(is_shown);
             if !is_approved && self.was_looked_at(&owner, since, number, window) {
-                return Err(format!("the schedule {schedule} was lost unseen"));
+                return Err(format!("the schedule {schedule} was lost without approval"));
             }
         }
         Ok(())
     }
 
-    /// Whether the run could know a schedule of a user: it was there before the look that counts, and Omni did not
-    /// refuse to show schedules.
+    /// Whether the run could know a schedule of a user: it was there before the request that counts, and Omni did
+    /// not refuse to show schedules.
     fn was_looked_at(&self, owner: &str, since: u64, until: u64, window: &Window) -> bool {
         let is_look = |request: &&Request| {
             is_of_schedules(&request.path)
@@ -146,7 +146,7 @@ impl Invariants<'_> {
         }
         let user = |id: &Value| replay.users.get(&text(id));
         let (Some(owner), Some(to)) = (user(&before["ownerId"]), user(&after["ownerId"])) else {
-            return Err("transferred from or to nobody".to_owned());
+            return Err("transferred from or to an unknown user".to_owned());
         };
         let (from_email, to_email) = (email_of(owner), email_of(to));
         let row = match roster.want(&from_email) {
@@ -160,10 +160,10 @@ impl Invariants<'_> {
         let named = named.map(|row| row.successor.clone());
         let named = named.filter(|email| !email.is_empty());
         if named.or(schedules.transfer_to.clone()) != Some(to_email.clone()) {
-            return Err("transferred to somebody else than the successor".to_owned());
+            return Err("transferred to a user other than the successor".to_owned());
         }
         if is_leaving(roster, &to_email) {
-            return Err("transferred to somebody who is not to stay".to_owned());
+            return Err("transferred to a user who does not stay".to_owned());
         }
         let id = text(&before["id"]);
         let is_it = |approved: &Approved| {

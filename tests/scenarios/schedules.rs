@@ -1,4 +1,4 @@
-//! Schedules of a scenario: who owns them, who gets them when their owner leaves, and changes that others make.
+//! Schedules of a scenario: their owners, the successors, and changes that others make.
 
 use crate::scenario::{PROTECTED, chance, pick};
 use fastrand::Rng;
@@ -25,7 +25,7 @@ pub(crate) struct Schedules {
     pub(crate) has_column: bool,
     /// The owners at the start, each once for each schedule.
     owners: Vec<String>,
-    /// Who may be a successor.
+    /// Users who may be successors.
     emails: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Schedules {
 #[derive(Clone, Debug)]
 pub(crate) enum OutsideSchedule {
     Add(String),
-    /// The one with this position, counted around.
+    /// The schedule at this position, modulo their number.
     Remove(usize),
     Transfer(usize, String),
 }
@@ -104,7 +104,7 @@ impl Schedules {
         }
     }
 
-    /// A cell of the column `successor`, mostly blank.
+    /// A cell of the column `successor`, sometimes blank.
     pub(crate) fn cell(&self, random: &mut Rng) -> String {
         match random.u32(..100) {
             0..40 => pick(random, &self.emails).clone(),

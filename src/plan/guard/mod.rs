@@ -70,7 +70,7 @@ pub struct Verdict {
     defers_pruning: bool,
     /// The roster or the listing does not allow pruning.
     blocks_pruning: bool,
-    /// Admins of the organisation are protected.
+    /// Whether admins of the organisation are protected.
     protects_admins: bool,
 }
 

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 /// Held users that are listed for each rule.
 const MAX_HELD_USERS: usize = 200;
 
-/// Schedules that are named for each user.
+/// The maximum number of schedules that are named for each user.
 const MAX_SCHEDULES: usize = 100;
 
 /// Held changes, and the forms to approve them.

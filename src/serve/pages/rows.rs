@@ -209,7 +209,7 @@ impl FieldRow {
     }
 }
 
-/// Users who leave soon that are listed.
+/// The maximum number of users who leave soon to list.
 const MAX_LEAVERS: usize = 50;
 
 /// The length of an email from which on it may be broken, in bytes.
@@ -237,7 +237,7 @@ impl SubjectLink {
         }
     }
 
-    /// The first of the users who leave soon, of this many.
+    /// The first users who leave soon. `count` is the number of all.
     pub(super) fn of_leavers(leavers: &[Leaver], count: usize) -> Vec<Self> {
         let shown = leavers.iter().take(MAX_LEAVERS);
         let links = shown.map(|leaver| {

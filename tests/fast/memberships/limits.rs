@@ -112,7 +112,7 @@ fn a_recreated_group_is_named_in_each_run() {
 
 /// A row names one membership, but not the purpose that a renamed or recreated group has by now.
 #[test]
-fn rows_take_nobody_out_of_new_groups() {
+fn rows_take_no_user_out_of_new_groups() {
     let (board, other) = (1, 2);
     let members: Pairs = [(0, board), (1, board), (1, other)].into();
     let named = |id: &str, name: &str| {
@@ -154,7 +154,7 @@ fn rows_take_nobody_out_of_new_groups() {
     }
 }
 
-/// Those who were not looked up are members too.
+/// Users who were not looked up are members too.
 #[test]
 fn leaves_of_one_user_count_against_all_members() {
     let users = 200;

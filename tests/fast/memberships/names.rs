@@ -214,7 +214,7 @@ fn a_list_with_another_separator_creates_no_group() {
         let (groups, problems) = created_by(name, None);
         assert!(groups.is_empty(), "{groups:?}");
         assert!(
-            problems[0].to_lowercase().contains("and it has 'sales'"),
+            problems[0].to_lowercase().contains("but it has 'sales'"),
             "{problems:?}"
         );
     }
@@ -274,7 +274,7 @@ fn too_many_new_groups_are_one_problem() {
 
 /// Omni may have two groups whose names differ in letter case alone.
 #[test]
-fn names_in_other_letter_case_are_told_apart() {
+fn names_in_other_letter_case_are_distinct() {
     let members: Pairs = [(0, 0)].into();
     let mut observed = observed([0], &members);
     let upper = ObservedGroup {

@@ -260,7 +260,7 @@ async fn a_refused_role_concerns_its_row_alone() {
 }
 
 #[tokio::test]
-async fn quarantine_ends_if_the_role_is_no_longer_stated() {
+async fn quarantine_of_an_unstated_role_ends() {
     let world = RoleWorld::new().await;
     world.rows("ann@x.co,Warehouse,Sales,Unheard\nben@x.co,Warehouse,Sales,VIEWER\n");
     world.run().await;

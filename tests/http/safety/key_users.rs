@@ -225,7 +225,7 @@ async fn world_of_access() -> World {
 }
 
 #[tokio::test]
-async fn a_first_run_keeps_the_access_of_the_keys_user() {
+async fn a_first_run_keeps_the_key_users_access() {
     let world = world_of_access().await;
     name_the_user(&world);
     let outcome = world.apply().await;

@@ -1,4 +1,4 @@
-//! What users own who are to be removed, on pages and in the API.
+//! The schedules of users to be removed, on pages and in the API.
 
 use super::preview::World;
 use super::support::{Answer, TOKEN};
@@ -40,7 +40,7 @@ async fn a_held_removal_names_the_schedules() {
         assert!(!page.body.contains("of another user"), "{}", page.body);
     }
     let step = ask(&world, &format!("GET /runs/{run}/approve")).await.body;
-    let said = "They own <b>2 schedules</b>, named below.";
+    let said = "These users own <b>2 schedules</b>, named below.";
     assert!(step.contains(said), "{step}");
     let user = ask(&world, "GET /api/v1/users/u2@x.co").await.json();
     let fields = user["held"]["fields"].as_array().expect("a list").iter();
