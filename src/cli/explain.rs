@@ -58,6 +58,7 @@ fn text(
         leaving: _,
         found: _,
         next,
+        transfers,
         memberships,
         roles,
         stated,
@@ -107,7 +108,7 @@ fn text(
         writeln!(text, "state: {}", since(managed))?;
     }
     writeln!(text, "next: {next}")?;
-    for access in memberships.iter().chain(roles) {
+    for access in transfers.iter().chain(memberships).chain(roles) {
         writeln!(text, "{access}")?;
     }
     let none = if last.is_empty() { ": none" } else { "" };

@@ -1,17 +1,17 @@
 //! Explains one user as of now: the roster's rows, the user in Omni, and what a run would do.
 
+mod facts;
+
 use super::Prepared;
 use crate::model::{
-    Change, Desired, DesiredUser, Email, Escaped, Leaver, MembershipChange, Memory, NamedScope,
-    ObservedUser, Operation, OwnedDetails, OwnedSchedule, Policy, Problem, RoleHolder, RoleName,
-    Text, UserMatch,
+    Change, DesiredUser, Email, GuardRule, Leaver, Memory, NamedScope, ObservedUser, Operation,
+    OwnedDetails, OwnedSchedule, Policy, Problem, RoleName, Text, UserMatch,
 };
-use crate::plan::{ChangeDoc, RoleCatalogue, render};
+use crate::plan::{ChangeDoc, HeldChanges, render};
 use crate::state::{HeldIn, UserState};
-use crate::util::text::plural;
 use chrono::SecondsFormat;
+use facts::{groups, present_roles, roster, stated};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// What is known about one user.
@@ -27,6 +27,8 @@ pub struct Explanation {
     pub found: Option<UserMatch>,
     /// What a run would do.
     pub next: Next,
+    /// The schedules that a run would transfer before the removal.
+    pub transfers: Vec<NextAccess>,
     /// The memberships that a run would change.
     pub memberships: Vec<NextAccess>,
     /// The roles that a run would assign.
@@ -62,7 +64,7 @@ impl fmt::Display for PresentRole {
     }
 }
 
-/// A membership or a role that a run would change.
+/// A transfer of a schedule, a membership or a role that a run would change.
 #[derive(Clone, Debug)]
 pub struct NextAccess {
     /// The change.
@@ -133,12 +135,14 @@ impl Explanation {
         held: Option<&HeldIn>,
         policy: &Policy,
     ) -> Self {
+        let next = next(email, prepared, state, held, policy);
         Self {
+            transfers: transfers(email, prepared, held, &next),
             email: email.clone(),
             roster: roster(email, prepared),
             leaving: prepared.desired.leavers.get(email).cloned(),
             found: prepared.cache.observed.get(email).cloned(),
-            next: next(email, prepared, state, held, policy),
+            next,
             memberships: next_access(email, prepared, held, Operation::is_membership),
             roles: next_access(email, prepared, held, Operation::is_role),
             stated: stated(email, &prepared.desired),
@@ -174,6 +178,7 @@ impl Explanation {
             "owned": self.owned.as_ref().map(owned_doc),
             "next": self.next.to_string(),
             "change": self.next.change().map(ChangeDoc::from),
+            "transfers": self.transfers.iter().map(access_doc).collect::<Vec<_>>(),
             "memberships": self.memberships.iter().map(access_doc).collect::<Vec<_>>(),
             "roles": self.roles.iter().map(access_doc).collect::<Vec<_>>(),
         })
@@ -228,26 +233,6 @@ fn user_doc(user: &ObservedUser) -> Value {
     })
 }
 
-/// The user's rows, with the day of leaving, problems and lints.
-fn roster(email: &Email, prepared: &Prepared) -> Vec<String> {
-    let desired = &prepared.desired;
-    let entry = desired.users.get(email);
-    let problems = desired
-        .bad_rows
-        .iter()
-        .chain(&prepared.assessment.problems)
-        .chain(&desired.lints)
-        .filter(|problem| problem.email.as_ref() == Some(email));
-    let leaver = desired.leavers.get(email);
-    let leaver = leaver.map(|leaver| format!("{}, {}", leaver.operation, leaver.detail()));
-    entry
-        .map(|entry| entry.location.to_string())
-        .into_iter()
-        .chain(leaver)
-        .chain(problems.map(ToString::to_string))
-        .collect()
-}
-
 fn next(
     email: &Email,
     prepared: &Prepared,
@@ -273,9 +258,7 @@ fn next(
     }
     for held in verdict.held() {
         if let Some(change) = find(&held.changes) {
-            // The number of held changes is not known here.
-            let reason = format!("held by {} (`plan` says why)", held.rule.label());
-            return Next::Held(reason, change);
+            return Next::Held(held_reason(held), change);
         }
     }
     Next::Nothing(if let Some(change) = find(verdict.protected()) {
@@ -290,7 +273,37 @@ fn next(
     })
 }
 
-/// The changes of a user's memberships or roles, in order.
+/// Why a rule holds the changes of a user. The reason of a limit on all users is not known here.
+fn held_reason(held: &HeldChanges) -> String {
+    let label = held.rule.label();
+    match held.rule {
+        GuardRule::OwnedSchedules | GuardRule::Transfers => {
+            format!("held by {label}: {}", held.reason)
+        }
+        _ => format!("held by {label} (`plan` says why)"),
+    }
+}
+
+/// The transfers of a user's schedules. They wait for the removal.
+fn transfers(
+    email: &Email,
+    prepared: &Prepared,
+    held: Option<&HeldIn>,
+    next: &Next,
+) -> Vec<NextAccess> {
+    let mut all = next_access(email, prepared, held, |operation| {
+        operation == Operation::Transfer
+    });
+    if matches!(next, Next::Held(..)) {
+        for transfer in &mut all {
+            let waits = || "waits for the removal, which is held".to_owned();
+            transfer.reason.get_or_insert_with(waits);
+        }
+    }
+    all
+}
+
+/// The changes of a user's memberships, roles or schedules, in order.
 fn next_access(
     email: &Email,
     prepared: &Prepared,
@@ -336,94 +349,6 @@ fn next_access(
         );
     }
     all
-}
-
-/// The names of a user's groups, sorted.
-fn groups(email: &Email, prepared: &Prepared) -> Vec<Text> {
-    let observed = &prepared.cache.observed;
-    let Some(UserMatch::One(user)) = observed.get(email) else {
-        return Vec::new();
-    };
-    let groups = observed.groups().of_user(&user.id);
-    let mut names: Vec<_> = groups.map(|group| group.name.clone()).collect();
-    names.sort();
-    names
-}
-
-/// The rows of `source.groups` and `source.roles` about a user, or why these can't be read.
-fn stated(email: &Email, desired: &Desired) -> Vec<String> {
-    let memberships = &desired.memberships;
-    let rows = memberships.rows.iter().filter(|row| row.email == *email);
-    let groups = rows.map(|row| {
-        let sign = match row.change {
-            MembershipChange::Join => "+",
-            MembershipChange::Leave => "-",
-        };
-        format!("source.groups: {sign} {} ({})", row.group, row.location)
-    });
-    let roles = desired.roles.iter().flat_map(|roles| &roles.rows);
-    let roles = roles.filter(|row| row.subject == *email).map(|row| {
-        let model = row
-            .model
-            .as_deref()
-            .map(|name| format!(" / {}", Escaped(name)));
-        let (connection, model) = (Escaped(&row.connection), model.unwrap_or_default());
-        let (role, location) = (&row.role, &row.location);
-        format!("source.roles: {connection}{model}: {role} ({location})")
-    });
-    let frozen = memberships
-        .frozen
-        .iter()
-        .filter(|key| key.subject == *email);
-    let frozen = frozen.map(|key| match &key.group {
-        Some(group) => format!(
-            "source.groups: a row is invalid or contradicts another one, so the membership in {group} is not changed"
-        ),
-        None => "source.groups: a row is invalid, so no membership of the user is changed".to_owned(),
-    });
-    let frozen = frozen.collect::<BTreeSet<_>>();
-    let unnamed = (memberships.unnamed > 0).then(|| {
-        let rows = plural(memberships.unnamed, "invalid row");
-        format!("source.groups: {rows} may be about any user, so no user leaves a group")
-    });
-    let unreadable = memberships.unreadable.iter();
-    let unreadable_groups = unreadable.map(|problem| format!("source.groups: {problem}"));
-    let unreadable = desired.unreadable_roles().into_iter();
-    let unreadable_roles = unreadable.map(|problem| format!("source.roles: {problem}"));
-    let groups = unreadable_groups.chain(groups).chain(frozen).chain(unnamed);
-    groups.chain(unreadable_roles).chain(roles).collect()
-}
-
-/// The roles of a user, sorted.
-fn present_roles(email: &Email, prepared: &Prepared) -> Vec<PresentRole> {
-    let observed = &prepared.cache.observed;
-    let Some(UserMatch::One(user)) = observed.get(email) else {
-        return Vec::new();
-    };
-    let roles = observed.roles();
-    let Some(known) = roles.holders.get(&RoleHolder::User(user.id.clone())) else {
-        return Vec::new();
-    };
-    let catalogue = roles.scopes.as_ref().map(RoleCatalogue::new);
-    let catalogue = catalogue.unwrap_or_default();
-    let mut present: Vec<_> = known
-        .roles
-        .iter()
-        .map(|one| {
-            let (connection, model) = catalogue.names(&one.scope);
-            PresentRole {
-                scope: NamedScope {
-                    connection,
-                    model,
-                    ids: one.scope.clone(),
-                },
-                role: one.role.clone(),
-                source: one.origin.source(),
-            }
-        })
-        .collect();
-    present.sort();
-    present
 }
 
 /// Why no change of a user is planned, whatever the roster asks for.

@@ -1,6 +1,6 @@
 //! Runs about one user who owns schedules: they depend on the successor, who is another user.
 
-use crate::support::World;
+use crate::support::{World, command};
 use omni_user_sync::model::{Email, GuardRule, Trigger};
 use omni_user_sync::run::{Stop, Target};
 use omni_user_sync::sandbox::Options;
@@ -78,4 +78,41 @@ async fn a_successor_who_leaves_too_holds() {
     );
     let next = next_of(&world, LEAVER).await;
     assert!(next.contains("owned_schedules"), "{next}");
+}
+
+/// The leaver owns a schedule that goes to the successor, and no text may read as if it were lost.
+#[tokio::test]
+async fn explain_names_the_successor_of_schedules() {
+    let world = world(json!({ "region": ["north"] }), "upsert").await;
+    let text = command(&world, &["explain", LEAVER]).await.out;
+    let transfer = format!("~ transfer   {LEAVER}  (users.csv:3)\n    schedule daily: to {HEIR}");
+    assert!(text.contains(&transfer), "{text}");
+    let doc = command(&world, &["explain", LEAVER, "--json"]).await.out;
+    let doc: serde_json::Value = serde_json::from_str(&doc).expect("JSON");
+    let transfer = &doc["transfers"][0];
+    assert_eq!(transfer["reason"], json!(null));
+    assert_eq!(transfer["change"]["operation"], "transfer");
+    assert_eq!(transfer["change"]["fields"][0]["to"], HEIR);
+}
+
+#[tokio::test]
+async fn explain_says_why_a_transfer_is_held() {
+    let world = world(json!({ "region": ["south"] }), "upsert").await;
+    let text = command(&world, &["explain", LEAVER]).await.out;
+    let reason = format!(
+        "next: held by the rule transfers: schedules of 1 user would run with other access: 1 schedule of {LEAVER} \
+         (daily) to {HEIR}, who differs in region\n"
+    );
+    assert!(text.contains(&reason), "{text}");
+    let held = "to heir@x.co: held by the rule transfers\n";
+    assert!(text.contains(held), "{text}");
+}
+
+#[tokio::test]
+async fn explain_says_why_owned_schedules_hold() {
+    let world = world(json!({ "region": ["north"] }), "delete").await;
+    let next = next_of(&world, LEAVER).await;
+    let reason =
+        "leaver@x.co owns 1 schedule (daily); the successor heir@x.co is to be removed as well\n";
+    assert!(next.contains(reason), "{next}");
 }

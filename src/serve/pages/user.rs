@@ -50,7 +50,7 @@ struct CurrentState {
     at: Timestamp,
     next: Summary,
     fields: Vec<FieldRow>,
-    /// The memberships and roles that a run would change.
+    /// The schedules, memberships and roles that a run would change.
     access: Vec<String>,
     roster: Vec<String>,
     groups: String,
@@ -138,6 +138,7 @@ impl CurrentState {
             leaving: _,
             found: _,
             next,
+            transfers,
             memberships,
             roles,
             stated,
@@ -150,8 +151,9 @@ impl CurrentState {
             at: Timestamp::new(now, now),
             next: next_summary(next),
             fields: next.change().map(FieldRow::of_pending).unwrap_or_default(),
-            access: memberships
+            access: transfers
                 .iter()
+                .chain(memberships)
                 .chain(roles)
                 .map(ToString::to_string)
                 .collect(),

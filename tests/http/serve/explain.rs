@@ -117,7 +117,8 @@ async fn user_explanation_matches_the_command() {
       "roster": [
         "users.csv:2"
       ],
-      "stated": []
+      "stated": [],
+      "transfers": []
     }
     "#);
     assert_eq!(sandbox.org().requests().len(), 5);
@@ -177,6 +178,36 @@ async fn next_change_is_summarised() {
     let page = ask(&server, "/users/nobody@x.co").await.body;
     assert!(page.contains("no row for this user"), "{page}");
     assert!(page.contains("no user has this email"), "{page}");
+}
+
+/// The schedules of a leaver are listed as what they own, and their transfers as what a run would do.
+#[tokio::test]
+async fn user_page_shows_transfers() {
+    let sandbox = Sandbox::start(Options::with_full_lists()).await;
+    let sandbox = sandbox.expect("starts");
+    for email in ["ann@x.co", "bob@x.co"] {
+        let user = json!({ "userName": email, "displayName": "A user" });
+        sandbox.org().add_user(user);
+    }
+    sandbox
+        .org()
+        .add_schedule("ann@x.co", "daily revenue", None);
+    let server = server_with(ServerOptions {
+        omni: sandbox.url(),
+        settings: &[
+            ("OMNI_USER_SYNC__POLICY__OWNED_SCHEDULES", "transfer"),
+            ("OMNI_USER_SYNC__POLICY__TRANSFER_TO", "bob@x.co"),
+        ],
+        ..ServerOptions::default()
+    })
+    .await;
+    roster(&server, "op,email,display_name\ndelete,ann@x.co,\n");
+    let page = ask(&server, "/users/ann@x.co").await.body;
+    let transfer = "schedule daily revenue: to bob@x.co";
+    assert!(page.contains(transfer), "{page}");
+    let doc = ask(&server, ANN).await.json();
+    assert_eq!(doc["transfers"][0]["change"]["operation"], "transfer");
+    assert_eq!(doc["transfers"].as_array().map(Vec::len), Some(1));
 }
 
 #[tokio::test]

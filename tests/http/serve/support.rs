@@ -46,6 +46,8 @@ pub(crate) struct ServerOptions {
     pub(crate) user_header: Option<&'static str>,
     /// The URL of Omni.
     pub(crate) omni: String,
+    /// More settings, as environment variables.
+    pub(crate) settings: &'static [(&'static str, &'static str)],
 }
 
 impl Default for ServerOptions {
@@ -58,6 +60,7 @@ impl Default for ServerOptions {
             is_watched: true,
             user_header: None,
             omni: "https://acme.omniapp.co".into(),
+            settings: &[],
         }
     }
 }
@@ -82,7 +85,7 @@ pub(crate) async fn server_with(options: ServerOptions) -> TestServer {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("state");
     let lock = StateLock::acquire(&dir, "test").expect("a lock");
-    let settings = settings(&options.omni, folder.path());
+    let settings = settings_with(&options.omni, folder.path(), options.settings);
     let org = settings.omni.base_url().expect("is set").to_string();
     let db = StateDb::open(&org, Access::Write(lock)).expect("a database");
     let reader = StateDb::open(&org, Access::Read(&dir)).expect("a reader");
@@ -144,6 +147,10 @@ pub(crate) async fn server_with(options: ServerOptions) -> TestServer {
 
 /// Settings with the roster `users.csv` in the folder.
 pub(crate) fn settings(omni: &str, folder: &Path) -> Settings {
+    settings_with(omni, folder, &[])
+}
+
+fn settings_with(omni: &str, folder: &Path, more: &[(&str, &str)]) -> Settings {
     let path = |name: &str| folder.join(name).display().to_string();
     let variables = [
         ("OMNI_BASE_URL", omni.to_owned()),
@@ -154,8 +161,12 @@ pub(crate) fn settings(omni: &str, folder: &Path) -> Settings {
         ("OMNI_USER_SYNC__POLICY__PROTECT", "boss@*".to_owned()),
         ("OMNI_USER_SYNC__STATE__DIR", path("state")),
     ];
-    let named = variables.map(|(name, value)| (name.to_owned(), value));
-    let environment: Environment = named.into_iter().collect();
+    let more = more
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()));
+    let named = variables.into_iter().chain(more);
+    let named = named.map(|(name, value)| (name.to_owned(), value));
+    let environment: Environment = named.collect();
     settings::load(None, &environment).expect("the settings are fine")
 }
 
