@@ -9,6 +9,9 @@ use std::fmt::{self, Write};
 /// The maximum number of changes in a table: comments have a limited length.
 const MAX_CHANGES: usize = 200;
 
+/// What a transfer changes beside the owner.
+const TRANSFERS: &str = "A transferred schedule runs with the access of its new owner.";
+
 /// The plan as Markdown: a summary, a table of the changes, and one for each rule that holds changes.
 #[must_use]
 pub fn markdown(view: PlanView<'_>) -> String {
@@ -46,6 +49,9 @@ fn write_plan(out: &mut String, view: PlanView<'_>) -> fmt::Result {
         )?;
         writeln!(out, "{}\n", code(reason))?;
         write_table(out, changes)?;
+    }
+    if verdict.sendable().any(|change| change.transfer().is_some()) {
+        writeln!(out, "{TRANSFERS}\n")?;
     }
     write_leavers(out, &assessment.leaving)?;
     write_documents(out, view)?;

@@ -350,10 +350,11 @@ fn write_transfer(out: &mut String, transfer: &Transfer) -> fmt::Result {
         successor,
         ..
     } = transfer;
+    // A schedule runs with the access of its owner.
     writeln!(
         out,
-        "    schedule {}: to {}",
+        "    schedule {}: to {heir}, with the access of {heir} from then on",
         Escaped(schedule.label()),
-        successor.email
+        heir = successor.email
     )
 }

@@ -104,7 +104,7 @@ async fn explain_says_why_a_transfer_is_held() {
          (daily) to {HEIR}, who differs in region\n"
     );
     assert!(text.contains(&reason), "{text}");
-    let held = "to heir@x.co: held by the rule transfers\n";
+    let held = "access of heir@x.co from then on: held by the rule transfers\n";
     assert!(text.contains(held), "{text}");
 }
 

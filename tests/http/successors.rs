@@ -100,3 +100,21 @@ async fn an_unused_successor_holds_no_removal() {
     assert!(outcome.held().is_empty(), "{:?}", outcome.held());
     assert!(world.org().user("u1@x.co").is_none());
 }
+
+/// A schedule runs with the access of its owner, so a plan says so also for a transfer that nothing holds.
+#[tokio::test]
+async fn a_plan_names_the_access_after_transfers() {
+    let world = world().await;
+    name_successor(&world, "u5@x.co");
+    let text = command(&world, &["plan"]).await.out;
+    let line = "    schedule daily: to u5@x.co, with the access of u5@x.co from then on\n";
+    assert!(text.contains(line), "{text}");
+    let note = "A transferred schedule runs with the access of its new owner.";
+    let markdown = command(&world, &["plan", "--markdown"]).await.out;
+    assert_eq!(markdown.matches(note).count(), 1, "{markdown}");
+
+    let id = world.org().schedules()[0].0.clone();
+    world.org().remove_schedule(&id);
+    let markdown = command(&world, &["plan", "--markdown"]).await.out;
+    assert!(!markdown.contains(note), "{markdown}");
+}
