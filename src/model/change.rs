@@ -407,6 +407,16 @@ impl Change {
         Some(&self.user()?.id)
     }
 
+    /// The users whose addresses no response to the change shows: of a membership or a role, and both users of a
+    /// transfer.
+    #[must_use]
+    pub fn unseen_users(&self) -> Vec<(&Email, &UserId)> {
+        let own = self.user().filter(|_| !self.operation().is_of_user());
+        let successor = self.transfer().map(|transfer| &transfer.successor);
+        let users = own.into_iter().chain(successor);
+        users.map(|user| (&user.email, &user.id)).collect()
+    }
+
     /// Whether the change clears a value of a user who stays.
     #[must_use]
     pub fn clears(&self) -> bool {

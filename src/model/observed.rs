@@ -220,12 +220,15 @@ impl Observed {
     }
 
     /// Adds what users own, by id.
-    pub(crate) fn note_owned(&mut self, mut owned: HashMap<UserId, Owned>) {
+    pub(crate) fn note_owned(&mut self, owned: HashMap<UserId, Owned>) {
+        let owned = owned.into_iter().map(|(id, owned)| (id, Arc::new(owned)));
+        let owned: HashMap<_, _> = owned.collect();
         for found in self.users.values_mut() {
+            // A user is known by two addresses if the address has changed.
             if let UserMatch::One(user) = found
-                && let Some(owned) = owned.remove(&user.id)
+                && let Some(owned) = owned.get(&user.id)
             {
-                Arc::make_mut(user).owned = Some(Arc::new(owned));
+                Arc::make_mut(user).owned = Some(owned.clone());
             }
         }
     }

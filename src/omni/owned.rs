@@ -99,6 +99,8 @@ fn settled(records: ListedRecords<ListedSchedule>) -> Result<Vec<ListedSchedule>
     let is_complete = records.total.is_none_or(|total| total == ids.len());
     let doubt = if records.unreadable > 0 {
         "an entry can't be read"
+    } else if records.lacks_cursor {
+        "it lacks the cursor of its next page"
     } else if records.next.is_some() {
         "it does not end"
     } else if records.has_changed || ids.len() < records.len() || !is_complete {

@@ -42,6 +42,8 @@ pub(super) struct ListedRecords<T> {
     pub(super) total: Option<usize>,
     /// Whether the pages differ in their total, because the list changed meanwhile.
     pub(super) has_changed: bool,
+    /// Whether a page says that another one follows, and not how to get it.
+    pub(super) lacks_cursor: bool,
     /// The cursor of the next page; `None` after the last one.
     pub(super) next: Option<String>,
 }
@@ -53,12 +55,14 @@ impl<T> ListedRecords<T> {
         let next = page.next.filter(|next| !next.is_empty());
         let next = next.filter(|_| page.has_next != Some(false));
         let total = page.total;
+        let lacks_cursor = next.is_none() && page.has_next == Some(true);
         let entries: Vec<_> = doc.records.iter().filter_map(|one| read(one)).collect();
         Ok(Self {
             unreadable: doc.records.len() - entries.len(),
             entries,
             total: total.and_then(|total| total.get().parse().ok()),
             has_changed: false,
+            lacks_cursor,
             next: next.map(Cow::into_owned),
         })
     }
@@ -79,6 +83,7 @@ impl<T> ListedRecords<T> {
 
     fn append(&mut self, page: Self) {
         self.has_changed |= self.total != page.total;
+        self.lacks_cursor |= page.lacks_cursor;
         self.entries.extend(page.entries);
         self.unreadable += page.unreadable;
         self.next = page.next;

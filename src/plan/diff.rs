@@ -114,7 +114,7 @@ impl Plan {
         roles::plan(desired, observed, memory, policy, &mut plan);
         plan.changes
             .retain(|change| change.email().is_none_or(|email| desired.compares(email)));
-        successors::plan(desired, observed, schema, policy, &mut plan);
+        successors::plan(desired, observed, schema, memory, policy, &mut plan);
         plan.sort();
         plan
     }

@@ -1,9 +1,9 @@
 //! The successors of users to be removed, who get their schedules (`policy.owned_schedules = "transfer"`).
 
-use super::Plan;
+use super::{Plan, ownership};
 use crate::model::{
-    AttributeName, Change, Desired, Email, Leaving, Observed, ObservedUser, OwnedSchedulesPolicy,
-    Policy, Problem, ProblemKind, Schema, SuccessorCell, UserId, UserMatch,
+    AttributeName, Change, Desired, Email, Leaving, Memory, Observed, ObservedUser,
+    OwnedSchedulesPolicy, Policy, Problem, ProblemKind, Schema, SuccessorCell, UserId, UserMatch,
 };
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -37,6 +37,7 @@ pub(super) fn plan(
     desired: &Desired,
     observed: &Observed,
     schema: &Schema,
+    memory: &Memory,
     policy: &Policy,
     plan: &mut Plan,
 ) {
@@ -51,6 +52,8 @@ pub(super) fn plan(
     let finder = Finder {
         desired,
         observed,
+        memory,
+        policy,
         leaving: removals.iter().map(|user| &user.email).collect(),
     };
     let (mut successors, mut problems) = (Successors::new(), Vec::new());
@@ -60,12 +63,12 @@ pub(super) fn plan(
         };
         let found = finder.find(email);
         // Successors are looked up only for users with schedules.
-        let is_known = observed.shows_everybody() || !owner.schedules().is_empty();
+        let is_known = observed.is_whole_listing() || !owner.schedules().is_empty();
         if let (Err(why), true, Some(cell)) = (&found, is_known, cell(desired, &owner.email)) {
             problems.push(problem(owner, cell, why));
         }
         let found = found.map(|user| Successor {
-            differences: differences(owner, user, observed, schema),
+            differences: differences(owner, user, desired, observed, schema),
             user: user.clone(),
         });
         successors.insert(owner.id.clone(), found);
@@ -87,6 +90,8 @@ fn cell<'a>(desired: &'a Desired, owner: &Email) -> Option<&'a SuccessorCell> {
 struct Finder<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
+    memory: &'a Memory,
+    policy: &'a Policy,
     /// The users that the plan removes.
     leaving: HashSet<&'a Email>,
 }
@@ -105,13 +110,25 @@ impl<'a> Finder<'a> {
         };
         if self.desired.frozen.contains_key(email) {
             Err(format!("the successor {email} has an invalid row"))
-        } else if self.leaving.contains(email) || leaving(self.desired, email).is_some() {
+        } else if self.leaves(user) {
             Err(format!("the successor {email} is to be removed as well"))
         } else if user.active != Some(true) {
             Err(format!("the successor {email} is not active"))
         } else {
             Ok(user)
         }
+    }
+}
+
+impl Finder<'_> {
+    /// Whether a user is to be removed, now or later. A protected user stays.
+    fn leaves(&self, user: &ObservedUser) -> bool {
+        let is_named = || self.desired.users.contains_key(&user.email);
+        let may_prune = || ownership::may_prune(user, self.memory, self.policy);
+        let is_planned = self.leaving.contains(&user.email)
+            || leaving(self.desired, &user.email).is_some()
+            || self.desired.is_source && !is_named() && may_prune();
+        is_planned && !self.policy.protects(user, &self.memory.key_users)
     }
 }
 
@@ -125,25 +142,30 @@ fn problem(owner: &ObservedUser, cell: &SuccessorCell, why: &str) -> Problem {
     }
 }
 
-/// The parts of two users' access that differ or are unknown.
+/// The parts of two users' access that differ or are unknown, now or after the changes of the successor's row.
 fn differences(
     owner: &ObservedUser,
     successor: &ObservedUser,
+    desired: &Desired,
     observed: &Observed,
     schema: &Schema,
 ) -> Vec<String> {
     let mut differences = Vec::new();
     match (&owner.attributes, &successor.attributes) {
         (Some(_), Some(_)) => {
-            let names = owner
-                .values()
-                .chain(successor.values())
-                .map(|(name, _)| name);
+            let row = desired.users.get(&successor.email);
+            let stated = row.and_then(|row| row.want.spec());
+            let stated = || stated.into_iter().flat_map(|spec| &spec.attributes);
+            let names = owner.values().chain(successor.values());
+            let names = names.map(|(name, _)| name);
+            let names = names.chain(stated().map(|(name, _)| name));
             let names: BTreeSet<&AttributeName> = names
                 .filter(|name| !schema.get(name).is_some_and(|one| one.system))
                 .collect();
             let differs = |name: &&AttributeName| {
-                !schema.converged(name, owner.value(name), successor.value(name))
+                let has = |value| schema.converged(name, owner.value(name), value);
+                let mut planned = stated().filter(|(other, _)| other == name);
+                !has(successor.value(name)) || !planned.all(|(_, value)| has(value.as_ref()))
             };
             differences.extend(names.into_iter().filter(differs).map(ToString::to_string));
         }

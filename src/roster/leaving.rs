@@ -3,7 +3,7 @@
 use super::address;
 use super::text::{Issue, quoted};
 use crate::model::{Email, ProblemKind, trim};
-use chrono::NaiveDate;
+use chrono::{Datelike, NaiveDate};
 
 /// Reads a cell of the `successor` column that is not blank.
 pub(super) fn successor(cell: &str) -> Result<Email, Issue> {
@@ -30,14 +30,18 @@ pub(super) fn date(cell: &str) -> Result<NaiveDate, Issue> {
             "write the day as YYYY-MM-DD, such as 2026-12-24",
         ));
     }
-    let date = text.parse();
-    date.map_err(|_| {
+    let date = text.parse::<NaiveDate>().ok();
+    // A typo in the year must not remove a user now.
+    let date = date.filter(|date| date.year() >= FIRST_YEAR);
+    date.ok_or_else(|| {
         issue(
-            format!("there is no day {}", quoted(text)),
+            format!("no user can leave on {}", quoted(text)),
             "correct the date",
         )
     })
 }
+
+const FIRST_YEAR: i32 = 2000;
 
 /// The issue of a date in the row of a user who stays.
 pub(super) fn date_of_upsert(_: &str) -> Result<NaiveDate, Issue> {

@@ -12,6 +12,7 @@ use crate::omni::{self, Groups, OmniError, Reader};
 use crate::plan;
 use crate::state::StateDb;
 use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What to read next.
@@ -54,21 +55,27 @@ impl Missing {
             return Some(Self::Owned(unlooked));
         }
         match policy.owned_schedules {
-            OwnedSchedulesPolicy::Transfer => Self::for_transfers(prepared, policy),
+            OwnedSchedulesPolicy::Transfer => Self::for_transfers(prepared, policy, started),
             OwnedSchedulesPolicy::Hold | OwnedSchedulesPolicy::Ignore => None,
         }
     }
 
-    fn for_transfers(prepared: &Prepared, policy: &Policy) -> Option<Self> {
+    /// What is missing about the users who get schedules. A cached id may belong to another address by now, and a
+    /// cached attribute may have another value.
+    fn for_transfers(prepared: &Prepared, policy: &Policy, started: DateTime<Utc>) -> Option<Self> {
         let Prepared { desired, cache, .. } = prepared;
         let owners = prepared.assessment.verdict.owners();
         let emails = owners.filter_map(|user| plan::successor_of(desired, policy, &user.email));
-        let emails: Vec<_> = emails.collect();
+        let emails: BTreeSet<_> = emails.collect();
         if emails.is_empty() {
             return None;
         }
         let shows_all = cache.is_new_list() && !cache.observed.is_of_one();
-        let is_unknown = |email: &&&Email| !cache.knows(email) && !shows_all;
+        let is_unknown = |email: &&&Email| match cache.observed.get(email) {
+            Some(UserMatch::One(user)) => cache.may_be_another(&user.id, started),
+            Some(UserMatch::Several(_)) => false,
+            None => !cache.knows(email) && !shows_all,
+        };
         let unknown: Vec<_> = emails.iter().filter(is_unknown).copied().cloned().collect();
         if !unknown.is_empty() {
             return Some(Self::Successors(unknown));

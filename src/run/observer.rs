@@ -26,6 +26,8 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// Two times of a refused page that differ by less are the same one.
+/// How often a run reads what a plan lacks. What is missing then is not sent.
+const MAX_READINGS: usize = 20;
 const SAME_REFUSAL: TimeDelta = TimeDelta::minutes(1);
 
 /// Reads and plans.
@@ -194,7 +196,10 @@ impl Observer {
         }
         let started = Utc::now();
         let oldest = started - self.settings.observe.max_age;
-        while let Some(missing) = Missing::of(&prepared, policy, started, oldest) {
+        for _ in 0..MAX_READINGS {
+            let Some(missing) = Missing::of(&prepared, policy, started, oldest) else {
+                break;
+            };
             let Prepared {
                 desired,
                 mut cache,

@@ -162,10 +162,8 @@ impl Reconciler {
         let has_renames = prepared.assessment.has_renames && prepared.cache.is_cached();
         let has_renames = is_first && has_renames;
         let has_cached_id = |change: &Change| {
-            let id = change
-                .user_id()
-                .filter(|_| !change.operation().is_of_user());
-            id.is_some_and(|id| prepared.cache.may_be_another(id, run.started))
+            let mut users = change.unseen_users().into_iter();
+            users.any(|(_, id)| prepared.cache.may_be_another(id, run.started))
         };
         let is_doubtful = |change: &&Change| is_outdated || has_cached_id(change);
         let passed = prepared.assessment.verdict.passed();
@@ -174,8 +172,12 @@ impl Reconciler {
             return Ok(prepared);
         }
         let lists_again = has_renames && !is_outdated;
-        let of_users = doubtful.into_iter();
-        let of_users = of_users.filter_map(|change| Some((change.email()?, change.user_id())));
+        let of_users = doubtful.into_iter().flat_map(|change| {
+            let own = change.email().map(|email| (email, change.user_id()));
+            let unseen = change.unseen_users().into_iter();
+            own.into_iter()
+                .chain(unseen.map(|(email, id)| (email, Some(id))))
+        });
         let of_users: Vec<_> = of_users
             .map(|(email, id)| (email.clone(), id.cloned()))
             .collect();

@@ -300,6 +300,18 @@ async fn a_failed_transfer_keeps_the_user() {
     );
     assert!(world.org().user("u1@x.co").is_some());
     assert!(world.org().lost_schedules().is_empty());
+    let run = outcome.number.expect("a number");
+    let recorded = world.state_db().changes(run).await.expect("read");
+    let removal = recorded
+        .iter()
+        .find(|change| change.intent.operation.is_removal());
+    let detail = &removal
+        .expect("recorded")
+        .settled
+        .as_ref()
+        .expect("settled")
+        .detail;
+    assert!(detail.contains("could not be transferred"), "{detail}");
 }
 
 #[tokio::test]

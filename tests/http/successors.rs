@@ -3,7 +3,7 @@
 use crate::leaving::held_by;
 use crate::support::{World, assert_converged, command};
 use omni_user_sync::model::{GuardRule, ProblemKind};
-use omni_user_sync::sandbox::Options;
+use omni_user_sync::sandbox::{Lists, Options};
 use serde_json::{Value, json};
 
 /// An organisation with eight users `u0@x.co`… and one inactive user. `u1@x.co` owns a schedule.
@@ -117,4 +117,69 @@ async fn a_plan_names_the_access_after_transfers() {
     world.org().remove_schedule(&id);
     let markdown = command(&world, &["plan", "--markdown"]).await.out;
     assert!(!markdown.contains(note), "{markdown}");
+}
+
+/// The successor has the leaver's attributes, and gets others in the same run.
+#[tokio::test]
+async fn access_that_the_run_changes_is_compared() {
+    let world = world().await;
+    world.roster(
+        "op,email,display_name,successor,region\nupsert,u0@x.co,A user,,\ndelete,u1@x.co,,u4@x.co,\n\
+         upsert,u4@x.co,A user,,[north]\n",
+    );
+    let outcome = world.run().await;
+    assert_eq!(held_by(&outcome), [(GuardRule::Transfers, 2)]);
+    let reason = &outcome.held()[0].reason;
+    assert!(reason.ends_with("differs in region"), "{reason}");
+}
+
+/// The roster does not name the successor, whom pruning removes once the grace is over.
+#[tokio::test]
+async fn a_successor_to_be_pruned_later_holds() {
+    let world = world()
+        .await
+        .set("policy.prune", "all")
+        .set("policy.prune_grace", "30d");
+    let rows: String = (2..7)
+        .map(|number| format!("upsert,u{number}@x.co,A user,\n"))
+        .collect();
+    let header = "op,email,display_name,successor\n";
+    world.roster(&format!(
+        "{header}upsert,u0@x.co,A user,\ndelete,u1@x.co,,u7@x.co\n{rows}"
+    ));
+    let outcome = world.run().await;
+    assert_eq!(held_by(&outcome), [(GuardRule::OwnedSchedules, 1)]);
+    let reason = &outcome.held()[0].reason;
+    assert!(
+        reason.ends_with("u7@x.co is to be removed as well"),
+        "{reason}"
+    );
+}
+
+/// One reading of a successor does for all schedules.
+#[tokio::test]
+async fn a_successor_is_read_once() {
+    let options = Options {
+        lists: Lists::OmitAttributes,
+        ..Options::default()
+    };
+    let world = World::with(options)
+        .await
+        .set("policy.max_removals", "100%")
+        .set("policy.owned_schedules", "transfer");
+    for email in ["heir@x.co", "leaver@x.co", "other@x.co"] {
+        world.user(email, "A user", json!({ "tier": "gold" }));
+    }
+    for number in 0..5 {
+        let name = format!("report {number}");
+        world.org().add_schedule("leaver@x.co", &name, None);
+    }
+    let rows = "upsert,other@x.co,A user,\ndelete,leaver@x.co,,heir@x.co\n";
+    world.roster(&format!("op,email,display_name,successor\n{rows}"));
+    assert_converged(&world.run().await);
+    let heir = world.org().user("heir@x.co").expect("a user");
+    let path = format!("/Users/{}", heir["id"].as_str().expect("an id"));
+    let requests = world.org().requests();
+    let reads = requests.iter().filter(|one| one.path.ends_with(&path));
+    assert_eq!(reads.count(), 1);
 }

@@ -143,3 +143,29 @@ async fn a_replaced_roster_adds_no_stranger() {
     let outcome = run(&reconciler).await;
     assert_eq!(members(&world), [user(150), user(160)], "{outcome:#?}");
 }
+
+/// A schedule goes to the present owner of the successor's address.
+#[tokio::test]
+async fn a_transfer_goes_to_no_stranger() {
+    let (world, _) = world().await;
+    let world = world
+        .set("observe.budget", "100%")
+        .set("policy.owned_schedules", "transfer")
+        .set("policy.transfer_to", &user(150));
+    for number in [140, 150, 151] {
+        for name in ["cost_center", "department", "region", "tier"] {
+            let org = world.org();
+            org.set_attribute(&user(number), name, serde_json::Value::Null);
+        }
+    }
+    assert_converged(&world.run().await);
+    let reconciler = world.reconciler();
+    world.org().add_schedule(&user(140), "daily", None);
+    swap(&world, 150, 151);
+    let delete = format!("delete,{},,\n", user(140));
+    world.roster(&roster(&[], Some(140), &delete));
+    let outcome = run(&reconciler).await;
+    let schedules = world.org().schedules();
+    let owners: Vec<_> = schedules.iter().map(|one| one.2.as_str()).collect();
+    assert_eq!(owners, [user(150)], "{outcome:#?}");
+}

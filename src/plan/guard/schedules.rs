@@ -38,6 +38,10 @@ impl Guard<'_> {
                 None | Some(Err(_)) if self.memory.approved.covers_loss(&change) => {
                     others.push(change);
                 }
+                None if self.policy.owned_schedules == OwnedSchedulesPolicy::Transfer => {
+                    let why = "no successor is named, and policy.transfer_to is not set";
+                    lost.add(format!("{}; {why}", loss(&owner)), [change]);
+                }
                 None => lost.add(loss(&owner), [change]),
                 Some(Err(why)) => lost.add(format!("{}; {why}", loss(&owner)), [change]),
             }

@@ -34,10 +34,11 @@ impl Worker<'_> {
         })
     }
 
-    /// How a membership or a role ends whose user may have another address by now.
+    /// How a membership, a role or a transfer ends of which a user may have another address by now.
     pub(super) fn may_be_another(&self, change: &Change) -> Option<Attempt> {
-        let (id, cache) = (change.user_id()?, &self.work.prepared.cache);
-        let is_another = cache.may_be_another(id, self.work.started);
+        let (cache, started) = (&self.work.prepared.cache, self.work.started);
+        let mut users = change.unseen_users().into_iter();
+        let is_another = users.any(|(_, id)| cache.may_be_another(id, started));
         is_another.then(|| Attempt::skipped(NOT_READ_AGAIN))
     }
 

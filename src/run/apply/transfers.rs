@@ -48,19 +48,14 @@ impl Worker<'_> {
         if self.has_ended() {
             return Attempt::not_sent().end(change);
         }
-        let unchecked = || async {
-            match self.why_unchecked(change).await {
-                Ok(why) => why,
-                Err(error) => Some(error.redacted()),
-            }
-        };
         let why = match kept.reason(change) {
-            Some(why) => Some(why.to_owned()),
-            None => unchecked().await,
+            Some(why) => Ok(Some(why.to_owned())),
+            None => self.why_unchecked(change).await,
         };
         match why {
-            Some(why) => Attempt::new(ChangeOutcome::Failed, why).end(change),
-            None => self.apply(change).await,
+            Ok(None) => self.apply(change).await,
+            Ok(Some(why)) => self.unsent(change, why).await.end(change),
+            Err(error) => self.conclude(error).end(change),
         }
     }
 
@@ -106,6 +101,9 @@ impl Worker<'_> {
 
     /// Sends a transfer until its outcome is known. The owner's schedules are read again before they are used.
     pub(super) async fn transfer(&self, change: &Change, transfer: &Transfer) -> Attempt {
+        if let Some(unsent) = self.may_be_another(change) {
+            return unsent;
+        }
         let owner = ObservedUser {
             owned: None,
             ..transfer.owner.as_ref().clone()

@@ -143,6 +143,23 @@ impl<'a> Worker<'a> {
 
     /// Records a change, sends it, and records its outcome.
     pub(super) async fn recorded(&self, change: &Change) -> Attempt {
+        let sent = async {
+            match &change.action {
+                Action::Role(assignment) => self.assign(change, assignment).await,
+                Action::Transfer(transfer) => self.transfer(change, transfer).await,
+                _ => self.verified(change).await,
+            }
+        };
+        self.record(change, sent).await
+    }
+
+    /// Records a change that fails before it is sent.
+    pub(super) async fn unsent(&self, change: &Change, why: String) -> Attempt {
+        let failed = async { Attempt::new(ChangeOutcome::Failed, why) };
+        self.record(change, failed).await
+    }
+
+    async fn record(&self, change: &Change, attempt: impl Future<Output = Attempt>) -> Attempt {
         let recorder = self.work.recorder;
         let recorded = match recorder.intend(change).await {
             Ok(recorded) => recorded,
@@ -152,11 +169,7 @@ impl<'a> Worker<'a> {
                 return attempt;
             }
         };
-        let attempt = match &change.action {
-            Action::Role(assignment) => self.assign(change, assignment).await,
-            Action::Transfer(transfer) => self.transfer(change, transfer).await,
-            _ => self.verified(change).await,
-        };
+        let attempt = attempt.await;
         if attempt.known {
             let Attempt {
                 outcome,

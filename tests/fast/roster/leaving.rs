@@ -60,7 +60,7 @@ fn invalid_cells_freeze_their_user() {
          delete,c@x.co,,b@x.co;d@x.co,\n\
          delete,d@x.co,,,24.12.2026\n\
          delete,e@x.co,,,2026-1-5\n\
-         delete,f@x.co,,,2026-02-30\n\
+         delete,f@x.co,,,0026-12-24\n\
          delete,g@x.co,,,2026-12-24T00:00\n\
          upsert,h@x.co,,,2026-12-24\n\
          delete,i@x.co,many,,2026-12-24\n\
@@ -83,7 +83,7 @@ fn invalid_cells_freeze_their_user() {
     bad: users.csv:4:4 (successor): 'b@x.co;d@x.co': an email has the form local@domain, with one @; write only the address, such as 'b@x.co'
     bad: users.csv:5:5 (leave_on): expected a date, found '24.12.2026'; write the day as YYYY-MM-DD, such as 2026-12-24
     bad: users.csv:6:5 (leave_on): expected a date, found '2026-1-5'; write the day as YYYY-MM-DD, such as 2026-12-24
-    bad: users.csv:7:5 (leave_on): there is no day '2026-02-30'; correct the date
+    bad: users.csv:7:5 (leave_on): no user can leave on '0026-12-24'; correct the date
     bad: users.csv:8:5 (leave_on): expected a date, found '2026-12-24T00:00'; write the day as YYYY-MM-DD, such as 2026-12-24
     bad: users.csv:9:5 (leave_on): a user with the op upsert does not leave; write delete or deactivate as op (until that day, the row upserts its user), or clear the cell
     bad: users.csv:10:3 (seats): expected a decimal number, found 'many'; write only digits and a decimal point, or leave the cell blank for no value
