@@ -2,7 +2,7 @@
 
 use super::history::held_text;
 use super::{Exit, out};
-use crate::model::{Counts, HeldChange, Mode, RunNumber, RunRef, Subject};
+use crate::model::{Counts, Mode, RunNumber, RunRef, Subject};
 use crate::plan::render::counted;
 use crate::settings::Settings;
 use crate::state::{Access, Approval, ApprovalScope, StateDb};
@@ -99,19 +99,15 @@ pub(super) async fn run(settings: Settings, arguments: Arguments) -> anyhow::Res
     Ok(Exit::Ok)
 }
 
-/// Prints the changes with their fields.
+/// Prints the changes with their fields, and what holds them.
 fn show(approval: &Approval) {
-    out::result(&held_text(&HeldChange::sorted(&approval.changes)));
+    out::result(&approval.held.iter().map(held_text).collect::<String>());
 }
 
 /// `9 changes of run 7 (8 to delete, 1 to update)`, or the place of the roster.
 fn described(approval: &Approval) -> String {
-    let Approval {
-        run,
-        changes,
-        place,
-        ..
-    } = approval;
+    let Approval { run, place, .. } = approval;
+    let changes = approval.changes();
     match place {
         Some(place) => format!("the roster on {place} (run {run})"),
         None => {
@@ -136,7 +132,7 @@ fn report(approval: &Approval, mode: Mode) {
             "policy.mode is \"dry-run\", so they are applied only after you change it to \"apply\"."
         }
     };
-    let (changes, run) = (plural(approval.changes.len(), "change"), approval.run);
+    let (changes, run) = (plural(approval.changes().len(), "change"), approval.run);
     out::note(&format!(
         "{changes} of run {run} approved once, until {until}. {next}"
     ));

@@ -26,8 +26,8 @@ pub struct HeldChange {
 impl HeldChange {
     /// Changes by operation, group and subject, as they are shown. Risky assignments come first.
     #[must_use]
-    pub fn sorted(changes: &[Self]) -> Vec<&Self> {
-        let mut changes: Vec<_> = changes.iter().collect();
+    pub fn sorted<'a>(changes: impl IntoIterator<Item = &'a Self>) -> Vec<&'a Self> {
+        let mut changes: Vec<_> = changes.into_iter().collect();
         changes.sort_by(|a, b| a.in_order().cmp(&b.in_order()));
         changes
     }

@@ -78,7 +78,7 @@ impl AppState {
         let scope = ApprovalScope { run, only };
         let approval = writer.approve(scope, &by, now, dry).await?;
         if !dry {
-            info!(run = %approval.run, by, changes = approval.changes.len(), "approved");
+            info!(run = %approval.run, by, changes = approval.changes().len(), "approved");
         }
         Ok(approval)
     }

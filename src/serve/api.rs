@@ -342,8 +342,8 @@ pub(super) async fn approve(
         "approved": !dry_run,
         "by": approval.by,
         "expires": approval.expires,
-        "field_counts": FieldCount::of(&approval.changes),
-        "users": approval.changes.iter().map(held_change_doc).collect::<Vec<_>>(),
+        "field_counts": FieldCount::of(approval.changes()),
+        "users": approval.changes().into_iter().map(held_change_doc).collect::<Vec<_>>(),
         "place": approval.place.map(|place| place.to_string()),
     }))
     .into_response())

@@ -5,8 +5,8 @@ use super::runs::find;
 use super::sql::{Count, Time, email_key, key, last_number};
 use super::{StateDb, StateError, places};
 use crate::model::{
-    Approvals, ApprovedChange, ChangeId, ChangeKey, HeldChange, NewIds, Operation, RosterPlace,
-    RunNumber, RunRef, Subject,
+    Approvals, ApprovedChange, ChangeId, ChangeKey, HeldChange, HeldRecord, NewIds, Operation,
+    RosterPlace, RunNumber, RunRef, Subject,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use rusqlite::{Connection, Row};
@@ -39,10 +39,18 @@ pub struct Approval {
     pub by: String,
     /// When the approval expires.
     pub expires: DateTime<Utc>,
-    /// The approved changes; each passes once.
-    pub changes: Vec<HeldChange>,
+    /// The approved changes with the limits that hold them, and why; each change passes once.
+    pub held: Vec<HeldRecord>,
     /// The accepted place of the roster, if that is what the run refused.
     pub place: Option<RosterPlace>,
+}
+
+impl Approval {
+    /// The approved changes.
+    #[must_use]
+    pub fn changes(&self) -> Vec<&HeldChange> {
+        self.held.iter().flat_map(|one| &one.changes).collect()
+    }
 }
 
 /// Why an approval is not possible.
@@ -202,44 +210,53 @@ fn approve(
             run: number,
             by,
             expires: now + APPROVAL_VALID,
-            changes: Vec::new(),
+            held: Vec::new(),
             place: Some(place),
         }));
     }
     if is_dry_run(db, number)? {
         return Ok(Err(ApproveError::DryRun { run: number }));
     }
-    let held = held(db, number)?.into_iter().flat_map(|one| one.changes);
-    let mut changes: Vec<HeldChange> = held.collect();
-    if changes.is_empty() {
+    let mut held = held(db, number)?;
+    if held.iter().all(|one| one.changes.is_empty()) {
         let last = db.query_row("SELECT max(run) FROM held", [], |row| row.get(0))?;
         return Ok(Err(ApproveError::NothingHeld { run: number, last }));
     }
     if let Some(subject) = only {
         let folded = subject.folded();
-        changes.retain(|held| held.subject.folded() == folded);
-        if changes.is_empty() {
+        retain(&mut held, |change| change.subject.folded() == folded);
+        if held.is_empty() {
             let run = number;
             return Ok(Err(ApproveError::NotHeld { run, subject }));
         }
     }
     // Each approval passes once; the same user needs a new run that holds them again.
     let done = done(db, number)?;
-    changes.retain(|held| !done.contains(&(held.operation, held.key())));
-    if changes.is_empty() {
+    retain(&mut held, |change| {
+        !done.contains(&(change.operation, change.key()))
+    });
+    if held.is_empty() {
         return Ok(Err(ApproveError::Done { run: number }));
     }
     let approval = Approval {
         run: number,
         by,
         expires: now + APPROVAL_VALID,
-        changes,
+        held,
         place: None,
     };
     if !dry {
         store(db, &approval, now)?;
     }
     Ok(Ok(approval))
+}
+
+/// Drops the other held changes, and the limits that hold none of the rest.
+fn retain(held: &mut Vec<HeldRecord>, matches: impl Fn(&HeldChange) -> bool) {
+    for one in held.iter_mut() {
+        one.changes.retain(&matches);
+    }
+    held.retain(|one| !one.changes.is_empty());
 }
 
 /// The used-up approvals of a run.
@@ -284,7 +301,7 @@ fn store(db: &Connection, approval: &Approval, now: DateTime<Utc>) -> rusqlite::
         run,
         by,
         expires,
-        changes,
+        held: _,
         place: _,
     } = approval;
     let id: i64 = db.query_row(
@@ -305,7 +322,7 @@ fn store(db: &Connection, approval: &Approval, now: DateTime<Utc>) -> rusqlite::
             (approval, operation, email_key, email, user_id, group_id, group_name, role, role_scope, fields)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
-    for change in changes {
+    for change in approval.changes() {
         let row = as_row(change);
         let key = email_key(&change.subject);
         replace.execute((

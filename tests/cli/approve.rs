@@ -44,15 +44,17 @@ async fn approve_asks_and_shows_the_fields() {
     assert_eq!(code, Some(1), "{shown}");
     let shown = shown.replace(&world.sandbox.url(), "URL");
     insta::assert_snapshot!(shown, @r"
+    held by policy.max_clears (1): 1 update that clears a value exceeds the limit of 0 (max_clears)
       1 × display_name → 'Ann Lee'
       1 × region → ['north', 'south']
       1 × tier → empty
-      delete     bob@x.co
-          display_name: 'Bob' => (none)
       update     ann@x.co
           display_name: 'Ann' => 'Ann Lee'
           region: ['north'] => ['north', 'south']
           tier: 'gold' => (none)
+    held by policy.max_removals (1): 1 removal exceeds the limit of 0 (max_removals)
+      delete     bob@x.co
+          display_name: 'Bob' => (none)
     Approve 2 changes of run 1 (1 to delete, 1 to update) in URL? [y/N] n
     nothing was approved
     ");

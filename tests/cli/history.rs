@@ -96,14 +96,16 @@ async fn approve_shows_fields_and_asks() {
     assert_eq!(command(&world, &["apply", "--yes"]).await.code, 4);
     let dry = command(&world, &["approve", "1", "--dry"]).await;
     insta::assert_snapshot!(format!("{}{}", dry.out, dry.err), @r"
+    held by policy.max_clears (2): 2 updates that clear a value exceed the limit of 0 (max_clears)
       2 × department → empty
-      delete     user0003@example.com
-          display_name: 'Chidi Castillo' => (none)
-          department: 'Support' => (none)
       update     user0001@example.com
           department: 'Sales' => (none)
       update     user0002@example.com
           department: 'Finance' => (none)
+    held by policy.max_removals (1): 1 removal exceeds the limit of 0 (max_removals)
+      delete     user0003@example.com
+          display_name: 'Chidi Castillo' => (none)
+          department: 'Support' => (none)
     Dry run: 3 changes of run 1 (1 to delete, 2 to update) would be approved.
     ");
     let history = command(&world, &["history", "1"]).await;

@@ -291,7 +291,7 @@ async fn an_approval_survives_a_kill() {
         let dir = world.settings().state.dir;
         let db = StateDb::open(&world.sandbox.url(), Access::Approve(&dir)).expect("there");
         let approval = db.approve(RunRef::Latest, "ann", Utc::now(), false).await;
-        assert_eq!(approval.expect("approved").changes.len(), 20);
+        assert_eq!(approval.expect("approved").changes().len(), 20);
         apply_and_kill(&world, 12, when).await;
         assert!(world.org().users().len() > 80, "it was killed midway");
         assert_eq!(wait(apply(&world)).await, Some(0), "{when}");

@@ -183,3 +183,20 @@ async fn a_successor_is_read_once() {
     let reads = requests.iter().filter(|one| one.path.ends_with(&path));
     assert_eq!(reads.count(), 1);
 }
+
+/// What the approval is about: the recipients, and the access that differs.
+#[tokio::test]
+async fn approve_shows_why_a_transfer_is_held() {
+    let world = world().await;
+    world.org().add_schedule("u1@x.co", "weekly", Some(4));
+    world.user("heir@x.co", "A user", json!({ "region": ["south"] }));
+    name_successor(&world, "heir@x.co");
+    world.run().await;
+    let reason = "held by the rule transfers (3): schedules of 1 user would run with other access: 2 schedules of \
+                  u1@x.co (daily, weekly, 4 recipients) to heir@x.co, who differs in region\n";
+    let shown = command(&world, &["approve", "latest", "--dry-run"]).await;
+    assert!(shown.out.contains(reason), "{}", shown.out);
+    let one = ["approve", "latest", "--dry-run", "--only", "u1@x.co"];
+    let shown = command(&world, &one).await;
+    assert!(shown.out.starts_with(reason), "{}", shown.out);
+}

@@ -115,7 +115,7 @@ impl Comparison {
         self.compared
     }
 
-    pub(crate) fn approve(&mut self, changes: &[HeldChange]) {
+    pub(crate) fn approve(&mut self, changes: &[&HeldChange]) {
         let of = |change: &HeldChange| {
             let is_delete = change.operation == Operation::Delete;
             let id = change.user_id.as_ref()?.as_str().to_owned();
@@ -123,7 +123,7 @@ impl Comparison {
         };
         self.reference
             .approved
-            .extend(changes.iter().filter_map(of));
+            .extend(changes.iter().copied().filter_map(of));
     }
 
     /// Takes note of what a run will see. Returns its trigger, which is another one if it must observe afresh.

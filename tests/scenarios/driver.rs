@@ -288,10 +288,10 @@ impl<'a> Driver<'a> {
             return false;
         };
         if let Some(comparison) = &mut self.comparison {
-            comparison.approve(&approval.changes);
+            comparison.approve(&approval.changes());
         }
         let before = self.next_request();
-        let changes = approval.changes.iter();
+        let changes = approval.changes().into_iter();
         let changes = changes.filter_map(|change| Approved::of(change, before));
         self.record.approved.extend(changes);
         true

@@ -235,16 +235,7 @@ async fn one(
         let at = at.to_rfc3339_opts(SecondsFormat::Secs, true);
         writeln!(text, "approved by {by} at {at}")?;
     }
-    for HeldRecord {
-        rule,
-        reason,
-        changes,
-    } in &held
-    {
-        let (rule, count) = (rule.label(), changes.len());
-        writeln!(text, "held by {rule} ({count}): {reason}")?;
-        text.push_str(&held_text(&HeldChange::sorted(changes)));
-    }
+    text.extend(held.iter().map(held_text));
     Ok(text)
 }
 
@@ -272,11 +263,18 @@ pub(super) fn change_text(change: &ChangeRecord) -> String {
     text + &role_text(intent.role.as_ref()) + &fields_text(&intent.fields)
 }
 
-/// Held changes with their fields, and the counts by field.
-pub(super) fn held_text(changes: &[&HeldChange]) -> String {
-    let counts = FieldCount::of(changes.iter().copied());
+/// A limit and its reason, with the counts by field, and the changes with their fields.
+pub(super) fn held_text(held: &HeldRecord) -> String {
+    let HeldRecord {
+        rule,
+        reason,
+        changes,
+    } = held;
+    let (rule, count) = (rule.label(), changes.len());
+    let rule = format!("held by {rule} ({count}): {reason}\n");
+    let counts = FieldCount::of(changes);
     let counts = counts.iter().map(|count| format!("  {count}\n"));
-    let changes = changes.iter().map(|change| {
+    let changes = HeldChange::sorted(changes).into_iter().map(|change| {
         let (operation, key) = (change.operation.as_str(), change.key());
         let is_new = |group: &GroupRef| group.id.is_none();
         let new = match change.group.as_ref().is_some_and(is_new) {
@@ -286,7 +284,7 @@ pub(super) fn held_text(changes: &[&HeldChange]) -> String {
         let fields = role_text(change.role.as_ref()) + &fields_text(&change.fields);
         format!("  {operation:<10} {key}{new}\n") + &fields
     });
-    counts.chain(changes).collect()
+    std::iter::once(rule).chain(counts).chain(changes).collect()
 }
 
 /// The role, old => new.

@@ -56,6 +56,8 @@ struct ApprovePage {
     /// `3 schedules`, if the removals delete some.
     schedules: Option<String>,
     action: String,
+    /// The limits that hold the changes, and why.
+    rules: Vec<String>,
     changes: Vec<HeldChangeRow>,
     more: usize,
 }
@@ -69,7 +71,7 @@ pub(in crate::serve) async fn approve(
 ) -> PageResult {
     let run = parse_run(&run)?;
     let shown = preview(&state, run, &params, &principal).await?;
-    if removes(&shown.changes) && !params.confirmed {
+    if removes(&shown.changes()) && !params.confirmed {
         return Ok(redirect(&params.path(run)));
     }
     let approved = state.approve(run, params.only()?, &principal, false).await;
@@ -86,10 +88,11 @@ pub(in crate::serve) async fn confirm_approval(
     uri: Uri,
 ) -> PageResult {
     let run = parse_run(&run)?;
-    let Approval { changes, .. } = preview(&state, run, &params, &principal).await?;
+    let approval = preview(&state, run, &params, &principal).await?;
+    let changes = approval.changes();
     let path = params.path(run);
     let separator = if params.only.is_some() { '&' } else { '?' };
-    let shown = HeldChange::sorted(&changes);
+    let shown = HeldChange::sorted(changes.iter().copied());
     let schedules: usize = changes.iter().map(|one| one.lost_schedules().len()).sum();
     Ok(render(&ApprovePage {
         frame: Frame::new("runs", &state, &principal, &uri),
@@ -98,6 +101,11 @@ pub(in crate::serve) async fn confirm_approval(
         counts: counted(&Counts::of(changes.iter().map(|change| change.operation))),
         schedules: (schedules > 0).then(|| plural(schedules, "schedule")),
         action: format!("{path}{separator}confirmed=true"),
+        rules: approval
+            .held
+            .iter()
+            .map(|held| format!("Held by {}: {}", held.rule.label(), held.reason))
+            .collect(),
         more: shown.len().saturating_sub(MAX_USERS),
         changes: shown
             .iter()
@@ -123,6 +131,6 @@ async fn preview(
     shown.map_err(|error| approve_error(&error, Format::Html))
 }
 
-fn removes(changes: &[HeldChange]) -> bool {
+fn removes(changes: &[&HeldChange]) -> bool {
     changes.iter().any(|change| change.operation.is_removal())
 }

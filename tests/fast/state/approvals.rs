@@ -38,7 +38,7 @@ async fn an_approval_covers_its_changes_for_a_day() {
         .expect("written");
     assert_eq!((approval.run, approval.by.as_str()), (run, "root"));
     assert_eq!(approval.expires, at(10) + hours(24));
-    assert_eq!(approval.changes.len(), 3);
+    assert_eq!(approval.changes().len(), 3);
     let all = [
         (id("ann"), Operation::Update),
         (id("ann"), Operation::Delete),
@@ -114,7 +114,7 @@ async fn applied_changes_are_not_approved_again() {
     let held = holding(&db, 0, &["ann", "bob"]).await;
     let approve = async |seconds| {
         let approval = db.approve(RunRef::Number(held), "root", at(seconds), false);
-        approval.await.expect("an approval").changes.len()
+        approval.await.expect("an approval").changes().len()
     };
     assert_eq!(approve(1).await, 2);
     let run = db.begin(start(2)).await.expect("written");
@@ -136,7 +136,7 @@ async fn a_dry_approval_approves_nothing() {
         .approve(RunRef::Latest, "root", at(1), true)
         .await
         .expect("read");
-    assert_eq!(dry.changes[0].subject, email("ann"));
+    assert_eq!(dry.changes()[0].subject, email("ann"));
     assert!(approved(&db, 2).await.is_empty());
     assert_eq!(db.approval_mark().await.expect("read"), 0);
 }

@@ -28,7 +28,7 @@ async fn approve(world: &RoleWorld, run: RunNumber, only: Option<&str>) -> usize
     };
     let state = reconciler.observer().state();
     let approval = state.approve(scope, "me", chrono::Utc::now(), false).await;
-    approval.expect("approved").changes.len()
+    approval.expect("approved").changes().len()
 }
 
 async fn open_approvals(world: &RoleWorld) -> usize {

@@ -29,7 +29,7 @@ async fn more_role_changes_than_allowed_are_held() {
         .observer()
         .state()
         .approve(scope, "me", chrono::Utc::now(), false);
-    assert_eq!(approved.await.expect("approved").changes.len(), 3);
+    assert_eq!(approved.await.expect("approved").changes().len(), 3);
     drop(reconciler);
     assert_converged(&world.run().await);
     assert_eq!(world.roles("ann@x.co"), [role("Sales", "VIEWER")]);
@@ -98,7 +98,7 @@ async fn roles_wait_for_the_joins_of_their_group() {
         let reconciler = world.world.reconciler();
         let state = reconciler.observer().state();
         let approved = state.approve(run, "me", chrono::Utc::now(), false);
-        assert_eq!(approved.await.expect("approved").changes.len(), 1);
+        assert_eq!(approved.await.expect("approved").changes().len(), 1);
     }
     assert_eq!(
         outcomes_of(&world.run().await),

@@ -46,7 +46,7 @@ async fn approve(world: &World, run: RunRef) -> usize {
     db.approve(run, "ann", Utc::now(), false)
         .await
         .expect("approved")
-        .changes
+        .changes()
         .len()
 }
 

@@ -42,6 +42,8 @@ async fn a_held_removal_names_the_schedules() {
     let step = ask(&world, &format!("GET /runs/{run}/approve")).await.body;
     let said = "These users own <b>2 schedules</b>, named below.";
     assert!(step.contains(said), "{step}");
+    let reason = "<p>Held by policy.owned_schedules: 1 removal that deletes schedules for good: u2@x.co owns";
+    assert!(step.contains(reason), "{step}");
     let user = ask(&world, "GET /api/v1/users/u2@x.co").await.json();
     let fields = user["held"]["fields"].as_array().expect("a list").iter();
     let lost = fields.filter(|field| field["field"].to_string().contains("schedule:"));
