@@ -121,14 +121,14 @@ impl<'a> Finder<'a> {
 }
 
 impl Finder<'_> {
-    /// Whether a user is to be removed, now or later. A protected user stays.
+    /// Whether a user is to be removed, now or later. A protected user is never pruned.
     fn leaves(&self, user: &ObservedUser) -> bool {
         let is_named = || self.desired.users.contains_key(&user.email);
         let may_prune = || ownership::may_prune(user, self.memory, self.policy);
-        let is_planned = self.leaving.contains(&user.email)
-            || leaving(self.desired, &user.email).is_some()
+        let is_pruned = self.leaving.contains(&user.email)
             || self.desired.is_source && !is_named() && may_prune();
-        is_planned && !self.policy.protects(user, &self.memory.key_users)
+        leaving(self.desired, &user.email).is_some()
+            || is_pruned && !self.policy.protects(user, &self.memory.key_users)
     }
 }
 

@@ -178,8 +178,7 @@ impl RosterFolder {
     /// Each membership is stated at most once, and not if it is frozen.
     fn check_groups_file(&self, stated: &DesiredMemberships) {
         self.check_rejected(stated.unreadable.as_slice());
-        let key =
-            |email: &Email, group: &GroupName| (email.clone(), fold(group.as_str()).into_owned());
+        let key = |email: &Email, group: &GroupName| (email.clone(), group.clone());
         let frozen = stated.frozen.iter();
         let frozen = frozen.filter_map(|one| Some((one.subject.email()?, one.group.as_ref())));
         let (all, frozen): (Vec<_>, Vec<_>) = frozen.partition(|(_, group)| group.is_none());

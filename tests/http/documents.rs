@@ -97,7 +97,7 @@ async fn plan_details_name_documents() {
     let without = command(&world, &["plan"]).await;
     let plan = command(&world, &["plan", "--details"]).await;
     assert_eq!(plan.code, without.code);
-    let removal = "    owns no schedules; 1 personal token\n    \
+    let removal = "    owns 1 personal token\n    \
         owns 2 documents: Sales overview, Churn, which stay without their owner\n";
     assert!(plan.out.contains(removal), "{}", plan.out);
     let held = "    owns 1 schedule: daily revenue\n    \
