@@ -183,6 +183,17 @@ impl<'a> Statements<'a> {
         }
     }
 
+    /// Whether something is stated about a membership that may be a leave, and is not clear.
+    pub(crate) fn is_unclear(self, email: &str, group: &str) -> bool {
+        let has_cell = match self.roster.want(email) {
+            Wanted::Row(row) => self.cell(row).is_some(),
+            Wanted::Nothing | Wanted::Frozen => false,
+        };
+        let rows = self.file.into_iter().flat_map(|file| &file.rows);
+        let has_row = rows.into_iter().any(|row| row.email == email);
+        (has_cell || has_row) && self.about(email, group) == Stated::Nothing
+    }
+
     /// What is stated about a membership.
     pub(crate) fn about(self, email: &str, group: &str) -> Stated {
         let cell = match self.roster.want(email) {
