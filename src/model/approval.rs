@@ -1,9 +1,11 @@
 //! Held changes, and approvals of them.
 
 use super::{
-    Change, ChangeKey, FieldChange, GroupRef, NewIds, Operation, RoleChange, Subject, UserId,
+    Change, ChangeKey, FieldChange, GroupRef, NewIds, Operation, RoleChange, Subject, Transfer,
+    UserId,
 };
-use std::collections::HashMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap};
 
 /// A held change.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,8 +21,35 @@ pub struct HeldChange {
     pub group: Option<GroupRef>,
     /// The role that changes. An approval is for the ids of its connection and model, and for both roles.
     pub role: Option<RoleChange>,
+    /// The new owner of a transferred schedule. An approval is for this user with no more differences.
+    pub successor: Option<ShownSuccessor>,
     /// The fields, as shown for the approval.
     pub fields: Vec<FieldChange>,
+}
+
+/// The new owner of a transferred schedule, as shown for an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ShownSuccessor {
+    /// The user's id.
+    pub id: UserId,
+    /// The parts of the access that differ from the former owner's, or are unknown.
+    pub differences: BTreeSet<String>,
+}
+
+impl From<&Transfer> for ShownSuccessor {
+    fn from(transfer: &Transfer) -> Self {
+        Self {
+            id: transfer.successor.id.clone(),
+            differences: transfer.differences.iter().cloned().collect(),
+        }
+    }
+}
+
+impl ShownSuccessor {
+    /// Whether a planned successor is the same user, with no other differences.
+    fn allows(&self, planned: &Self) -> bool {
+        self.id == planned.id && planned.differences.is_subset(&self.differences)
+    }
 }
 
 impl HeldChange {
@@ -51,6 +80,7 @@ impl From<&Change> for HeldChange {
             subject: change.subject.clone(),
             group: change.group().cloned(),
             role: change.role().cloned(),
+            successor: change.transfer().map(ShownSuccessor::from),
             fields: change.fields(),
         }
     }
@@ -86,6 +116,7 @@ impl HeldChange {
             && self.user_id.as_ref() == change.user_id()
             && self.group.as_ref() == change.group()
             && self.allows_role(change.role())
+            && self.allows_successor(change.transfer())
             && (self.operation.is_removal() || change.fields().iter().all(|field| self.sets(field)))
     }
 
@@ -102,6 +133,15 @@ impl HeldChange {
         let effect =
             |role: &RoleChange| (role.scope.ids.clone(), role.from.clone(), role.to.clone());
         self.role.as_ref().map(effect) == planned.map(effect)
+    }
+
+    /// Whether a planned transfer gives the schedule to the user who was shown, with no other differences of access.
+    fn allows_successor(&self, planned: Option<&Transfer>) -> bool {
+        match (&self.successor, planned.map(ShownSuccessor::from)) {
+            (Some(shown), Some(planned)) => shown.allows(&planned),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     fn sets(&self, planned: &FieldChange) -> bool {

@@ -189,6 +189,8 @@ pub struct Transfer {
     pub schedule: OwnedSchedule,
     /// The new owner. The schedule runs with this user's access from then on.
     pub successor: Arc<ObservedUser>,
+    /// The parts of the two users' access that differ or are unknown.
+    pub differences: Vec<String>,
 }
 
 /// A change of a membership.

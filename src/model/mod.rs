@@ -40,7 +40,7 @@ mod user_filter;
 mod value;
 mod word;
 
-pub use approval::{Approvals, ApprovedChange, HeldChange};
+pub use approval::{Approvals, ApprovedChange, HeldChange, ShownSuccessor};
 pub use assignment::{Assignment, AssignmentHolder, NamedScope, RoleChange};
 pub use attributes::{Attributes, Interner, Pairs};
 pub use change::{

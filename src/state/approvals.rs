@@ -158,7 +158,7 @@ impl StateDb {
     ) -> Result<Vec<HeldChange>, StateError> {
         self.read(move |db| {
             db.prepare_cached(
-                "SELECT operation, email, user_id, group_id, group_name, role, fields FROM approvals
+                "SELECT operation, email, user_id, group_id, group_name, role, successor, fields FROM approvals
                  JOIN approved_changes ON approval = approvals.id
                  WHERE ended IS NULL AND CASE WHEN used_by IS NULL THEN expires > ?2 ELSE run = ?1 END",
             )?
@@ -319,8 +319,8 @@ fn store(db: &Connection, approval: &Approval, now: DateTime<Utc>) -> rusqlite::
     )?;
     let mut insert = db.prepare_cached(
         "INSERT INTO approved_changes
-            (approval, operation, email_key, email, user_id, group_id, group_name, role, role_scope, fields)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            (approval, operation, email_key, email, user_id, group_id, group_name, role, role_scope, successor, fields)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     for change in approval.changes() {
         let row = as_row(change);
@@ -343,6 +343,7 @@ fn store(db: &Connection, approval: &Approval, now: DateTime<Utc>) -> rusqlite::
             row.group_name,
             row.role,
             row.role_scope,
+            row.successor,
             row.fields,
         ))?;
     }
@@ -362,7 +363,7 @@ pub(super) fn approvals(db: &Connection, now: DateTime<Utc>) -> rusqlite::Result
     };
     // The user or group whose id a change lacks is created by the run that held the change, or by a later one.
     db.prepare_cached(
-        "SELECT number, operation, email, user_id, group_id, group_name, role, fields,
+        "SELECT number, operation, email, user_id, group_id, group_name, role, successor, fields,
             CASE WHEN user_id IS NULL AND operation <> 'create' AND email_key <> '' THEN (
                 SELECT created.user_id FROM changes AS created
                 WHERE created.email_key = approved_changes.email_key AND created.run >= approvals.run

@@ -5,6 +5,7 @@ use super::{StateDb, StateError};
 use crate::model::{
     ChangeKey, HeldChange, HeldRecord, Operation, RunNumber, RunResult, UserId, fold,
 };
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 use std::collections::BTreeSet;
 
@@ -104,8 +105,8 @@ fn change_set(db: &Connection, changes: &[HeldChange]) -> rusqlite::Result<i64> 
         .query_row([digest], |row| row.get(0))?;
     let mut insert = db.prepare_cached(
         "INSERT INTO set_changes
-            (change_set, operation, email_key, email, user_id, group_id, group_name, role, fields)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            (change_set, operation, email_key, email, user_id, group_id, group_name, role, successor, fields)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     for row in &rows {
         insert.execute((
@@ -117,6 +118,7 @@ fn change_set(db: &Connection, changes: &[HeldChange]) -> rusqlite::Result<i64> 
             row.group_id,
             row.group_name,
             &row.role,
+            &row.successor,
             &row.fields,
         ))?;
     }
@@ -163,6 +165,7 @@ pub(super) struct HeldRow<'a> {
     pub(super) group_name: Option<&'a str>,
     pub(super) role: Option<String>,
     pub(super) role_scope: Option<String>,
+    pub(super) successor: Option<String>,
     pub(super) fields: String,
 }
 
@@ -173,6 +176,7 @@ pub(super) fn as_row(change: &HeldChange) -> HeldRow<'_> {
         subject,
         group,
         role,
+        successor,
         fields,
     } = change;
     let user_id = user_id.as_ref().map(UserId::as_str);
@@ -186,6 +190,7 @@ pub(super) fn as_row(change: &HeldChange) -> HeldRow<'_> {
         group_name,
         role,
         role_scope,
+        successor: successor.as_ref().map(to_json),
         fields: to_json(fields),
     }
 }
@@ -196,7 +201,12 @@ fn digest(rows: &BTreeSet<HeldRow<'_>>) -> [u8; 32] {
     for row in rows {
         let ids = [row.user_id, row.group_id, row.group_name].map(Option::unwrap_or_default);
         let parts = [row.operation.as_str(), row.email, &row.fields];
-        for part in parts.into_iter().chain(ids).chain(row.role.as_deref()) {
+        for part in parts
+            .into_iter()
+            .chain(ids)
+            .chain(row.role.as_deref())
+            .chain(row.successor.as_deref())
+        {
             hasher.update(part.as_bytes());
             hasher.update(b"\n");
         }
@@ -208,7 +218,7 @@ pub(super) fn held(db: &Connection, run: RunNumber) -> rusqlite::Result<Vec<Held
     let mut rules = db
         .prepare_cached("SELECT rule, reason, change_set FROM held WHERE run = ?1 ORDER BY rule")?;
     let mut changes = db.prepare_cached(
-        "SELECT user_id, operation, email, group_id, group_name, role, fields FROM set_changes
+        "SELECT user_id, operation, email, group_id, group_name, role, successor, fields FROM set_changes
          WHERE change_set = ?1 ORDER BY operation, group_name, email, user_id, role",
     )?;
     rules
@@ -232,6 +242,10 @@ pub(super) fn change(row: &Row<'_>) -> rusqlite::Result<HeldChange> {
         subject: subject(row)?,
         group: group(row)?,
         role: role(row)?,
+        successor: match row.get_ref("successor")? {
+            ValueRef::Null => None,
+            json => Some(from_json(json)?),
+        },
         fields: from_json(row.get_ref("fields")?)?,
     })
 }

@@ -27,6 +27,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("schema/20.sql"),
     include_str!("schema/21.sql"),
     include_str!("schema/22.sql"),
+    include_str!("schema/23.sql"),
 ];
 
 /// Marks a file as our state database (`OUSJ`).

@@ -254,6 +254,43 @@ async fn a_successor_with_other_access_needs_approval() {
     assert!(world.org().lost_schedules().is_empty());
 }
 
+/// An approval of transfers is for the user and the differences that were shown.
+#[tokio::test]
+async fn an_approval_covers_the_shown_successor() {
+    type Edit<'a> = &'a dyn Fn(&World);
+    let boss = || json!({ "region": ["all"] });
+    let recreate = |world: &World| {
+        world.org().remove_user("boss@x.co");
+        world.user("boss@x.co", "Boss", boss());
+    };
+    let upgrade = |world: &World| {
+        world
+            .org()
+            .set_attribute("boss@x.co", "tier", json!("gold"))
+    };
+    let keep = |_: &World| {};
+    let changes: [(Edit<'_>, bool); 3] = [(&recreate, false), (&upgrade, false), (&keep, true)];
+    for (change, is_covered) in changes {
+        let world = world()
+            .await
+            .set("policy.owned_schedules", "transfer")
+            .set("policy.transfer_to", "boss@x.co");
+        world.user("boss@x.co", "Boss", boss());
+        world.org().add_schedule("u1@x.co", "daily", None);
+        keep_all_but(&world, &[1]);
+        assert_eq!(held_by(&world.run().await), [(GuardRule::Transfers, 2)]);
+        approve_latest(&world).await;
+        change(&world);
+        let outcome = world.run().await;
+        let held: &[_] = match is_covered {
+            true => &[],
+            false => &[(GuardRule::Transfers, 2)],
+        };
+        assert_eq!(held_by(&outcome), held);
+        assert_eq!(world.org().user("u1@x.co").is_none(), is_covered);
+    }
+}
+
 #[tokio::test]
 async fn an_unusable_successor_holds_the_removal() {
     let world = world()

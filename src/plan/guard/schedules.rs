@@ -129,6 +129,7 @@ fn transfer_all(
             owner: owner.clone(),
             schedule: schedule.clone(),
             successor: successor.user.clone(),
+            differences: successor.differences.clone(),
         }))
     });
     let transfers = transfers.collect();

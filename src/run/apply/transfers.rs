@@ -120,6 +120,7 @@ impl Worker<'_> {
             owner,
             schedule,
             successor,
+            ..
         } = transfer;
         let mut losses = 0;
         loop {

@@ -57,6 +57,7 @@ async fn runs_are_found_by_filter() {
         subject: email("ben").into(),
         group: None,
         role: None,
+        successor: None,
         fields: Vec::new(),
     };
     for (seconds, changes) in [(10, vec![planned]), (20, Vec::new())] {

@@ -179,6 +179,7 @@ pub(crate) fn held(rule: GuardRule, operation: Operation, names: &[&str]) -> Hel
         subject: email(name).into(),
         group: None,
         role: None,
+        successor: None,
         fields: Vec::new(),
     };
     HeldRecord {

@@ -210,6 +210,7 @@ async fn roles_of_one_group_are_approved_alone() {
             subject,
             group,
             role: Some(RoleChange::new(scope, None, to, &RoleBases::default())),
+            successor: None,
             fields: Vec::new(),
         }
     };

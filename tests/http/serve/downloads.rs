@@ -138,6 +138,7 @@ async fn changes_of_a_dry_run_are_downloaded() {
         subject: super::support::email("ann@x.co").into(),
         group: None,
         role: None,
+        successor: None,
         fields: Vec::new(),
     };
     let recorded = server.db.record_planned(run, vec![planned]).await;

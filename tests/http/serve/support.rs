@@ -311,6 +311,7 @@ pub(crate) async fn add_history(server: &TestServer) {
         subject: email(user).into(),
         group: None,
         role: None,
+        successor: None,
         fields: Vec::new(),
     });
     let held = HeldRecord {
