@@ -146,6 +146,7 @@ pub(crate) async fn server_with(options: ServerOptions) -> TestServer {
 }
 
 /// Settings with the roster `users.csv` in the folder.
+#[cfg(feature = "sandbox")]
 pub(crate) fn settings(omni: &str, folder: &Path) -> Settings {
     settings_with(omni, folder, &[])
 }
