@@ -69,7 +69,10 @@ impl<T> NameIndex<T> {
 
     /// Like [`find`](Self::find), without the nearest name, which takes long to find. The error is the number of things
     /// that have the name.
-    pub(super) fn get(&self, name: &str) -> Result<&T, usize> {
+    ///
+    /// # Errors
+    /// If nothing has it, or several things have it.
+    pub fn get(&self, name: &str) -> Result<&T, usize> {
         let name = trim(name);
         let exact = self.exact.get(name);
         let found = exact.or_else(|| self.folded.get(&*fold(name)));
@@ -91,7 +94,7 @@ impl<T> NameIndex<T> {
     {
         let mut names = self.things.iter().filter(|(_, one)| one == thing);
         let (name, _) = names.next()?;
-        (self.find(name) == Ok(thing)).then_some(name)
+        (self.get(name) == Ok(thing)).then_some(name)
     }
 
     /// The names, in the order of their addition.

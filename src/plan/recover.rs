@@ -1,7 +1,7 @@
 //! Recovery: determines from an observation whether a change was applied if its response was lost when the program
 //! ended.
 
-use super::name_index::{NameError, NameIndex};
+use super::name_index::NameIndex;
 use crate::model::{
     ChangeIntent, ChangeRecord, Field, GroupRef, NewIds, Observed, ObservedGroup, ObservedUser,
     Operation, Schema, UserId, UserMatch, Value, same_text, trim,
@@ -116,11 +116,9 @@ fn group_of<'a>(
             found => Some(found),
         },
         // The group was to be created, which an earlier list does not show.
-        None => match NameIndex::of_groups(groups).find(name.as_str()) {
+        None => match NameIndex::of_groups(groups).get(name.as_str()) {
             Ok(group) => Some(Some(*group)),
-            Err(NameError::Unknown { .. }) if groups.is_known() && !observed.is_cached() => {
-                Some(None)
-            }
+            Err(0) if groups.is_known() && !observed.is_cached() => Some(None),
             Err(_) => None,
         },
     }

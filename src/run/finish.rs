@@ -146,7 +146,7 @@ fn is_verified(key: &ChangeKey, observed: &Observed, started: DateTime<Utc>) -> 
             Some(UserMatch::One(user)) => RoleHolder::User(user.id.clone()),
             Some(UserMatch::Several(_)) | None => return true,
         },
-        Subject::Group(name) => match NameIndex::of_groups(observed.groups()).find(name.as_str()) {
+        Subject::Group(name) => match NameIndex::of_groups(observed.groups()).get(name.as_str()) {
             Ok(group) => RoleHolder::Group(group.id.clone()),
             Err(_) => return true,
         },

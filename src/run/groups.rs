@@ -11,7 +11,7 @@ use crate::model::{
     GroupId, GroupName, GroupsUnknown, ListedMemberships, ObservedGroup, ObservedGroups,
 };
 use crate::omni::{Groups, OmniError, Reader};
-use crate::plan::{NameError, NameIndex};
+use crate::plan::NameIndex;
 use std::collections::HashSet;
 
 /// What to ask for.
@@ -110,9 +110,7 @@ impl ObservationCache {
     fn is_list_due(&self, request: ObserveRequest<'_>) -> bool {
         let groups = self.observed.groups();
         let by_name = NameIndex::of_groups(groups);
-        let is_missing = |name: &&GroupName| {
-            matches!(by_name.find(name.as_str()), Err(NameError::Unknown { .. }))
-        };
+        let is_missing = |name: &&GroupName| by_name.get(name.as_str()) == Err(0);
         let names = request.group_names();
         let mut named = names.into_iter().chain(request.desired.role_groups());
         !self.groups.is_younger_than(request.max_age)
@@ -152,7 +150,7 @@ impl ObservationCache {
         }
         let (names, by_name) = (request.group_names(), NameIndex::of_groups(groups));
         let named = names.iter();
-        let named = named.filter_map(|name| by_name.find(name.as_str()).ok().copied());
+        let named = named.filter_map(|name| by_name.get(name.as_str()).ok().copied());
         let managed = groups.iter();
         let managed = managed.filter(|group| request.managed_groups.covers(&group.name));
         let due = named.chain(managed).filter(is_unknown);

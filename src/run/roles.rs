@@ -176,7 +176,7 @@ impl RoleReading<'_> {
         for role in &resolved.roles {
             match &role.row.subject {
                 Subject::Group(name) => {
-                    let found = groups.find(name.as_str());
+                    let found = groups.get(name.as_str());
                     let holder = found.map(|group| RoleHolder::Group(group.id.clone()));
                     let is_due = |holder: &RoleHolder| !is_cached || self.is_outdated(holder);
                     needed.extend(holder.ok().filter(is_due));

@@ -72,7 +72,7 @@ impl RoleExport {
         let mut named = Vec::new();
         for group in &groups {
             let why = match GroupName::parse(&group.name) {
-                Ok(name) if by_name.find(name.as_str()) == Ok(&group) => {
+                Ok(name) if by_name.get(name.as_str()) == Ok(&group) => {
                     named.push((RoleHolder::Group(group.id.clone()), Subject::Group(name)));
                     continue;
                 }

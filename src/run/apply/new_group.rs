@@ -96,7 +96,7 @@ impl Worker<'_> {
             }
         };
         let groups = NameIndex::of_groups(&groups);
-        let Ok(group) = groups.find(name.as_str()) else {
+        let Ok(group) = groups.get(name.as_str()) else {
             return Ok(None);
         };
         self.note_group(GroupEffect::Seen((*group).clone()));
