@@ -98,12 +98,24 @@ impl ObservationCache {
     ) -> Result<(), OmniError> {
         let fields = GroupFields::Members(self.observed.count());
         if let Some(listed) = request.list_groups(reader, fields).await? {
-            self.listed_groups(match listed {
-                Ok(groups) => ObservedGroups::new(groups),
-                Err(why) => ObservedGroups::unknown(why),
-            });
+            self.take_list(listed);
         }
         Ok(())
+    }
+
+    /// Lists the groups with their members once, where no observation has asked for them.
+    pub(super) async fn read_groups(&mut self, reader: &Reader) -> Result<(), OmniError> {
+        let users = self.observed.count();
+        let listed = known(reader.groups(users).await)?;
+        self.take_list(listed);
+        Ok(())
+    }
+
+    fn take_list(&mut self, listed: Result<Vec<ObservedGroup>, GroupsUnknown>) {
+        self.listed_groups(match listed {
+            Ok(groups) => ObservedGroups::new(groups),
+            Err(why) => ObservedGroups::unknown(why),
+        });
     }
 
     /// Whether the cached groups are not enough.
@@ -191,22 +203,35 @@ impl ObserveRequest<'_> {
             }
             listed => listed,
         };
-        let why = match self.unless_interrupted(reader, read).await {
-            Ok(Groups::Known(groups)) => {
-                tracing::info!(groups = groups.len(), "fetched groups");
-                return Ok(Some(Ok(groups)));
-            }
+        let answer = match self.unless_interrupted(reader, read).await {
             Err(OmniError::Stopped) if self.was_interrupted() => return Ok(None),
-            Ok(Groups::Rejected(status)) => GroupsUnknown::Refused(status.as_u16()),
-            Err(OmniError::UnreliableGroups { listed, total }) => {
-                GroupsUnknown::Unreliable { listed, total }
-            }
-            Err(error) if error.ends_run() => return Err(error),
-            Err(error) => GroupsUnknown::Failed(error.redacted()),
+            answer => answer,
         };
-        tracing::info!("the groups in Omni are not known: {why}");
-        Ok(Some(Err(why)))
+        let listed = known(answer)?;
+        match &listed {
+            Ok(groups) => tracing::info!(groups = groups.len(), "fetched groups"),
+            Err(why) => tracing::info!("the groups in Omni are not known: {why}"),
+        }
+        Ok(Some(listed))
     }
+}
+
+/// The groups, or why they are not known.
+///
+/// # Errors
+/// Errors that end the run.
+fn known(
+    answer: Result<Groups, OmniError>,
+) -> Result<Result<Vec<ObservedGroup>, GroupsUnknown>, OmniError> {
+    Ok(Err(match answer {
+        Ok(Groups::Known(groups)) => return Ok(Ok(groups)),
+        Ok(Groups::Rejected(status)) => GroupsUnknown::Refused(status.as_u16()),
+        Err(OmniError::UnreliableGroups { listed, total }) => {
+            GroupsUnknown::Unreliable { listed, total }
+        }
+        Err(error) if error.ends_run() => return Err(error),
+        Err(error) => GroupsUnknown::Failed(error.redacted()),
+    }))
 }
 
 async fn list_once(reader: &Reader, fields: GroupFields) -> Result<Groups, OmniError> {

@@ -5,10 +5,10 @@
 use super::Prepared;
 use super::cache::ObservationCache;
 use crate::model::{
-    Email, GroupsUnknown, ObservedGroups, ObservedUser, Owned, OwnedSchedules,
-    OwnedSchedulesPolicy, Policy, UserId, UserMatch,
+    Email, GroupsUnknown, ObservedUser, Owned, OwnedSchedules, OwnedSchedulesPolicy, Policy,
+    UserId, UserMatch,
 };
-use crate::omni::{self, Groups, OmniError, Reader};
+use crate::omni::{self, OmniError, Reader};
 use crate::plan;
 use crate::state::StateDb;
 use chrono::{DateTime, Utc};
@@ -112,19 +112,7 @@ impl Missing {
                 let found = |email: Email, user| cache.looked_up(&email, user);
                 omni::look_up_each(reader, emails, found).await
             }
-            Self::Groups => {
-                let users = cache.observed.count();
-                let groups = match reader.groups(users).await {
-                    Ok(Groups::Known(groups)) => ObservedGroups::new(groups),
-                    Ok(Groups::Rejected(status)) => {
-                        ObservedGroups::unknown(GroupsUnknown::Refused(status.as_u16()))
-                    }
-                    Err(error) if error.ends_run() => return Err(error),
-                    Err(error) => ObservedGroups::unknown(GroupsUnknown::Failed(error.redacted())),
-                };
-                cache.listed_groups(groups);
-                Ok(())
-            }
+            Self::Groups => cache.read_groups(reader).await,
         }
     }
 }
