@@ -172,12 +172,9 @@ impl Reconciler {
             return Ok(prepared);
         }
         let lists_again = has_renames && !is_outdated;
-        let of_users = doubtful.into_iter().flat_map(|change| {
-            let own = change.email().map(|email| (email, change.user_id()));
-            let unseen = change.unseen_users().into_iter();
-            own.into_iter()
-                .chain(unseen.map(|(email, id)| (email, Some(id))))
-        });
+        // Successors are looked up in each plan with transfers.
+        let of_users = doubtful.into_iter();
+        let of_users = of_users.filter_map(|change| Some((change.email()?, change.user_id())));
         let of_users: Vec<_> = of_users
             .map(|(email, id)| (email.clone(), id.cloned()))
             .collect();
