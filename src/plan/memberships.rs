@@ -43,10 +43,16 @@ pub(super) fn plan(
         return;
     }
     let names = names(desired, observed.groups(), &memory.groups, policy);
+    let managed = managed(&names, desired, observed, memory, policy);
+    let is_hidden = |id| {
+        let group = observed.groups().get(id);
+        group.is_none_or(|group| group.members.is_none())
+    };
     let planner = MembershipPlanner {
         observed,
         memory,
-        managed: managed(&names, desired, observed, memory, policy),
+        has_hidden_members: managed.keys().any(is_hidden),
+        managed,
         names,
         users: UserChanges::new(plan, desired, memory, policy),
         frozen: frozen(desired),
@@ -94,6 +100,8 @@ struct MembershipPlanner<'a> {
     memory: &'a Memory,
     names: ResolvedNames<'a>,
     managed: BTreeMap<GroupId, (GroupRef, ManagedScope)>,
+    /// Whether Omni does not show the members of one of them.
+    has_hidden_members: bool,
     users: UserChanges<'a>,
     /// The groups in rows of `source.groups` that are invalid or contradict each other, by user; `None` for all groups.
     frozen: HashMap<&'a Email, Vec<Option<&'a GroupName>>>,
@@ -120,12 +128,15 @@ impl MembershipPlanner<'_> {
         let (Some(in_cell), Some(by_row), Some(frozen)) = (in_cell, by_row, frozen) else {
             return self.hide(email, cell, rows, found, |_| true);
         };
-        self.hide(email, cell, rows, found, |group| {
-            frozen.contains(group) || self.is_member(user, group).is_none()
-        });
+        if self.has_hidden_members || !frozen.is_empty() {
+            self.hide(email, cell, rows, found, |group| {
+                frozen.contains(group) || self.is_member(user, group).is_none()
+            });
+        }
         if cell.is_some() {
             self.note_stated(email, user, &in_cell, found);
         }
+        contradictions(&by_row, &in_cell, found);
         let mut change = |group: &GroupRef, change, source, location: &Location| {
             let is_member = self.is_member(user, group);
             let list = match (change, is_member) {
@@ -155,17 +166,14 @@ impl MembershipPlanner<'_> {
             }
         }
         let Some(cell) = cell else {
-            contradictions(&by_row, &in_cell, found);
             return;
         };
         let is_open = |group: &GroupRef| !by_row.contains_key(group) && !is_frozen(group);
+        let mut by_cell = |group: &GroupRef, direction| {
+            change(group, direction, MembershipSource::Cell, &cell.location);
+        };
         for group in in_cell.iter().filter(|group| is_open(group)) {
-            change(
-                group,
-                MembershipChange::Join,
-                MembershipSource::Cell,
-                &cell.location,
-            );
+            by_cell(group, MembershipChange::Join);
         }
         let left = self.managed.values().filter(|(group, scope)| {
             !in_cell.contains(group)
@@ -174,14 +182,8 @@ impl MembershipPlanner<'_> {
                 && self.is_member(user, group) != Some(false)
         });
         for (group, _) in left {
-            change(
-                group,
-                MembershipChange::Leave,
-                MembershipSource::Cell,
-                &cell.location,
-            );
+            by_cell(group, MembershipChange::Leave);
         }
-        contradictions(&by_row, &in_cell, found);
     }
 
     /// Notes the matching groups that a user may have to leave, although this plan can't tell.
