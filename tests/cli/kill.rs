@@ -132,6 +132,15 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
     }
 }
 
+/// An organisation whose mock server can kill a process.
+pub(crate) async fn world() -> World {
+    let options = Options {
+        admin: true,
+        ..Options::with_full_lists()
+    };
+    World::with(options).await.set("source.reports", "")
+}
+
 /// Each write has its intent, and what the state database calls applied was sent. `is_of` says whether an intent is that
 /// of a write.
 pub(crate) fn assert_recorded(

@@ -2,10 +2,9 @@
 //! `KILLS=200 cargo test --test cli kill_leavers::` for a campaign.
 #![allow(clippy::print_stdout)] // the seed, for running the same again
 
-use crate::kill::{apply, assert_recorded, changes_since, kill_at, kills, wait};
-use crate::support::World;
+use crate::kill::{self, apply, assert_recorded, changes_since, kill_at, kills, wait};
 use omni_user_sync::model::{ChangeRecord, FieldChange, Operation};
-use omni_user_sync::sandbox::{Options, Request};
+use omni_user_sync::sandbox::Request;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -47,15 +46,10 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_schedule_is_lost_by_a_kill() {
     let (kills, mut random) = kills();
-    let options = Options {
-        admin: true,
-        ..Options::with_full_lists()
-    };
-    let world = World::with(options)
+    let world = kill::world()
         .await
         .set("policy.owned_schedules", "transfer")
-        .set("policy.max_removals", "100%")
-        .set("source.reports", "");
+        .set("policy.max_removals", "100%");
     world.user(HEIR, "Heir", json!({}));
     world.roster(&format!("op,email,display_name\nupsert,{HEIR},Heir\n"));
     assert_eq!(wait(apply(&world)).await, Some(0));

@@ -2,10 +2,10 @@
 //! `KILLS=200 cargo test --test cli kill_memberships::` for a campaign.
 #![allow(clippy::print_stdout)] // the seed, for running the same again
 
-use crate::kill::{apply, changes_since, kill_at, kills, wait};
+use crate::kill::{self, apply, changes_since, kill_at, kills, wait};
 use crate::support::World;
 use omni_user_sync::model::{ChangeOutcome, ChangeRecord, Operation};
-use omni_user_sync::sandbox::{Options, Request};
+use omni_user_sync::sandbox::Request;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -139,17 +139,12 @@ fn assert_true(changes: &[ChangeRecord], writes: &[Request]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn memberships_converge_after_a_kill() {
     let (kills, mut random) = kills();
-    let options = Options {
-        admin: true,
-        ..Options::with_full_lists()
-    };
-    let world = World::with(options)
+    let world = kill::world()
         .await
         .set("policy.max_leaves", "100%")
         .set("policy.max_joins", "100%")
         .set("policy.max_updates", "")
-        .set("policy.create_groups", "true")
-        .set("source.reports", "");
+        .set("policy.create_groups", "true");
     for group in GROUPS {
         world.org().add_group(group, &[]);
     }

@@ -2,10 +2,10 @@
 //! `KILLS=200 cargo test --test cli kill_roles::` for a campaign.
 #![allow(clippy::print_stdout)] // the seed, for running the same again
 
-use crate::kill::{apply, assert_recorded, changes_since, kill_at, kills, wait};
+use crate::kill::{self, apply, assert_recorded, changes_since, kill_at, kills, wait};
 use crate::support::World;
 use omni_user_sync::model::ChangeRecord;
-use omni_user_sync::sandbox::{Options, Request};
+use omni_user_sync::sandbox::Request;
 use serde_json::json;
 use std::fmt::Write;
 
@@ -73,16 +73,11 @@ fn is_of(change: &ChangeRecord, write: &Request) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_converge_after_a_kill() {
     let (kills, mut random) = kills();
-    let options = Options {
-        admin: true,
-        ..Options::with_full_lists()
-    };
-    let world = World::with(options).await;
+    let world = kill::world().await;
     let path = world.folder.path().join("roles.csv");
     let world = world
         .set("source.roles", &path.display().to_string())
-        .set("policy.max_role_changes", "1000")
-        .set("source.reports", "");
+        .set("policy.max_role_changes", "1000");
     for subject in SUBJECTS {
         match subject.strip_prefix("group:") {
             Some(name) => drop(world.org().add_group(name, &[])),
