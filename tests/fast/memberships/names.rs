@@ -145,8 +145,8 @@ fn new_names_near_each_other_are_problems() {
     );
 }
 
-#[test]
-fn former_names_of_groups_are_explained() {
+/// The managed group Traders is named Sales by now, and Interns is gone.
+fn former_names() -> Memory {
     let managed = |id: &str, name: &str| {
         let group = ManagedGroup {
             name: GroupName::parse(name).expect("a name"),
@@ -156,6 +156,12 @@ fn former_names_of_groups_are_explained() {
     };
     let mut memory = Memory::empty(Utc::now());
     memory.groups.managed = [managed("group-0", "Traders"), managed("gone", "Interns")].into();
+    memory
+}
+
+#[test]
+fn former_names_of_groups_are_explained() {
+    let memory = former_names();
     for (name, problem) in [
         (
             "traders",
@@ -175,18 +181,9 @@ fn former_names_of_groups_are_explained() {
     }
 }
 
-/// A plan with `policy.create_groups` for one user, with a cell or row that has this name. The group Traders is named
-/// Sales by now, and Interns is gone.
+/// A plan with `policy.create_groups` and [`former_names`] for one user, with a cell or row that has this name.
 fn created_by(name: &str, row_change: Option<MembershipChange>) -> (Vec<String>, Vec<String>) {
-    let managed = |id: &str, name: &str| {
-        let group = ManagedGroup {
-            name: GroupName::parse(name).expect("a name"),
-            is_confirmed: true,
-        };
-        (GroupId::parse(id).expect("an id"), group)
-    };
-    let mut memory = Memory::empty(Utc::now());
-    memory.groups.managed = [managed("group-0", "Traders"), managed("gone", "Interns")].into();
+    let memory = former_names();
     let mut roster = desired(&[(0, Some(vec![]))]);
     let name = GroupName::parse(name).expect("a name");
     match row_change {
