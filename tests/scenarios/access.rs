@@ -2,6 +2,7 @@
 
 use crate::limits::Allowance;
 use crate::scenario::{chance, pick};
+use crate::trouble::fault_of_kind;
 use fastrand::Rng;
 use omni_user_sync::sandbox::{Org, What, When};
 use std::collections::{BTreeMap, BTreeSet};
@@ -257,28 +258,16 @@ impl Access {
 
     /// A fault of requests about groups.
     pub(crate) fn fault(random: &mut Rng) -> (What, When) {
-        let status = |code, retry_after| What::Status {
-            code,
-            retry_after,
-            body: None,
-        };
-        let refused = *pick(random, &[400, 400, 403, 404, 409, 413, 413, 422, 500, 503]);
-        let what = match random.u32(..100) {
-            0..45 => status(refused, None),
-            45..55 => status(429, *pick(random, &[None, Some(1)])),
-            _ => pick(
-                random,
-                &[
-                    What::LostReply,
-                    What::CutJson,
-                    What::Reset,
-                    What::IgnoreWrite,
-                    What::StaleAnswer,
-                    What::Html { code: 200 },
-                ],
-            )
-            .clone(),
-        };
+        let codes = [400, 400, 403, 404, 409, 413, 413, 422, 500, 503];
+        let others = [
+            What::LostReply,
+            What::CutJson,
+            What::Reset,
+            What::IgnoreWrite,
+            What::StaleAnswer,
+            What::Html { code: 200 },
+        ];
+        let what = fault_of_kind(random, (&codes, 45), 10, &others);
         let methods = ["GET", "POST", "PATCH", "PATCH", "PATCH"];
         let when = When {
             method: chance(random, 80).then(|| pick(random, &methods).to_string()),

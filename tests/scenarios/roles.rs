@@ -3,6 +3,7 @@
 use crate::access::{Access, GROUPS};
 use crate::roster::FileState;
 use crate::scenario::{Kind, chance, pick};
+use crate::trouble::fault_of_kind;
 use fastrand::Rng;
 use omni_user_sync::model::RoleScope;
 use omni_user_sync::sandbox::{Org, Request, What, When};
@@ -430,30 +431,18 @@ impl Roles {
 
     /// A fault of requests about roles.
     pub(crate) fn fault(random: &mut Rng) -> (What, When) {
-        let status = |code, retry_after| What::Status {
-            code,
-            retry_after,
-            body: None,
-        };
-        let refused = *pick(random, &[400, 403, 404, 409, 422, 422, 500, 503]);
-        let what = match random.u32(..100) {
-            0..40 => status(refused, None),
-            40..48 => status(429, *pick(random, &[None, Some(1)])),
-            _ => pick(
-                random,
-                &[
-                    What::LostReply,
-                    What::LostReply,
-                    What::CutJson,
-                    What::Reset,
-                    What::Reset,
-                    What::IgnoreWrite,
-                    What::StaleAnswer,
-                    What::Html { code: 200 },
-                ],
-            )
-            .clone(),
-        };
+        let codes = [400, 403, 404, 409, 422, 422, 500, 503];
+        let others = [
+            What::LostReply,
+            What::LostReply,
+            What::CutJson,
+            What::Reset,
+            What::Reset,
+            What::IgnoreWrite,
+            What::StaleAnswer,
+            What::Html { code: 200 },
+        ];
+        let what = fault_of_kind(random, (&codes, 40), 8, &others);
         let paths = ["users/", "users/", "user-groups/", "connections", "models"];
         let path = *pick(random, &paths);
         let writes = path.ends_with('/') && chance(random, 75);

@@ -18,6 +18,15 @@ struct Replay {
     schedules: BTreeMap<String, (String, u64)>,
 }
 
+/// A change by a request of a run.
+struct Sent<'a> {
+    change: &'a Changed,
+    number: u64,
+    window: &'a Window,
+    /// What there was before it.
+    replay: &'a Replay,
+}
+
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
@@ -62,10 +71,16 @@ impl Invariants<'_> {
         for change in self.record.world.org().history() {
             let window = change.request.and_then(|number| self.window_of(number));
             if let (Some(number), Some(window)) = (change.request, window) {
+                let sent = Sent {
+                    change: &change,
+                    number,
+                    window,
+                    replay: &replay,
+                };
                 let found = if is_of_schedule(&change) {
-                    self.may_be_transferred(&replay, &change, number, window, schedules)
+                    self.may_be_transferred(&sent, schedules)
                 } else if is_of_user(&change) && change.after.is_none() {
-                    self.may_be_lost(&replay, &change, number, window, schedules)
+                    self.may_be_lost(&sent, schedules)
                 } else {
                     Ok(())
                 };
@@ -79,26 +94,19 @@ impl Invariants<'_> {
     }
 
     /// Whether all schedules of a user who is removed may be deleted.
-    fn may_be_lost(
-        &self,
-        replay: &Replay,
-        change: &Changed,
-        number: u64,
-        window: &Window,
-        schedules: &Schedules,
-    ) -> Result<(), String> {
+    fn may_be_lost(&self, sent: &Sent<'_>, schedules: &Schedules) -> Result<(), String> {
         if schedules.policy == OwnedPolicy::Ignore {
             return Ok(());
         }
-        let owner = text(&whose(change)["id"]);
-        for (schedule, since) in replay.of(&owner) {
+        let owner = text(&whose(sent.change)["id"]);
+        for (schedule, since) in sent.replay.of(&owner) {
             let is_shown = |approved: &Approved| {
                 approved.id == owner
                     && approved.operation.is_removal()
                     && approved.schedules.iter().any(|one| one == schedule)
             };
-            let is_approved = self.approvals_before(number).any(is_shown);
-            if !is_approved && self.was_looked_at(&owner, since, number, window) {
+            let is_approved = self.approvals_before(sent.number).any(is_shown);
+            if !is_approved && self.was_looked_at(&owner, since, sent.number, sent.window) {
                 return Err(format!("the schedule {schedule} was lost without approval"));
             }
         }
@@ -127,14 +135,13 @@ impl Invariants<'_> {
         !is_kept
     }
 
-    fn may_be_transferred(
-        &self,
-        replay: &Replay,
-        change: &Changed,
-        number: u64,
-        window: &Window,
-        schedules: &Schedules,
-    ) -> Result<(), String> {
+    fn may_be_transferred(&self, sent: &Sent<'_>, schedules: &Schedules) -> Result<(), String> {
+        let Sent {
+            change,
+            number,
+            window,
+            replay,
+        } = sent;
         let (Some(before), Some(after)) = (&change.before, &change.after) else {
             return Err("a schedule was made or deleted".to_owned());
         };
@@ -169,7 +176,7 @@ impl Invariants<'_> {
         let is_it = |approved: &Approved| {
             approved.operation == Operation::Transfer && approved.schedules.contains(&id)
         };
-        let is_approved = self.approvals_before(number).any(is_it);
+        let is_approved = self.approvals_before(*number).any(is_it);
         if !is_approved && attributes(owner) != attributes(to) {
             return Err("transferred to other access without approval".to_owned());
         }

@@ -1,6 +1,7 @@
 //! Schedules of a scenario: their owners, the successors, and changes that others make.
 
 use crate::scenario::{PROTECTED, chance, pick};
+use crate::trouble::fault_of_kind;
 use fastrand::Rng;
 use omni_user_sync::sandbox::{Endpoint, Options, Org, ScheduleOwners, What, When};
 use std::fmt;
@@ -125,26 +126,15 @@ impl Schedules {
 
     /// A fault of requests about what users own.
     pub(crate) fn fault(random: &mut Rng) -> (What, When) {
-        let status = |code, retry_after| What::Status {
-            code,
-            retry_after,
-            body: None,
-        };
-        let what = match random.u32(..100) {
-            0..45 => status(*pick(random, &[400, 403, 404, 409, 422, 500, 503]), None),
-            45..55 => status(429, *pick(random, &[None, Some(1)])),
-            _ => pick(
-                random,
-                &[
-                    What::LostReply,
-                    What::CutJson,
-                    What::Reset,
-                    What::IgnoreWrite,
-                    What::Html { code: 200 },
-                ],
-            )
-            .clone(),
-        };
+        let codes = [400, 403, 404, 409, 422, 500, 503];
+        let others = [
+            What::LostReply,
+            What::CutJson,
+            What::Reset,
+            What::IgnoreWrite,
+            What::Html { code: 200 },
+        ];
+        let what = fault_of_kind(random, (&codes, 45), 10, &others);
         let paths = [SCHEDULES_PATH, SCHEDULES_PATH, SCHEDULES_PATH, TOKENS_PATH];
         let when = When {
             method: chance(random, 70).then(|| pick(random, &["GET", "PUT"]).to_string()),

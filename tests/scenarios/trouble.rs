@@ -60,18 +60,37 @@ pub(crate) fn trouble(random: &mut Rng, scenario: &Scenario, emails: &[String]) 
     }
 }
 
+fn status(code: u16, retry_after: Option<u64>) -> What {
+    What::Status {
+        code,
+        retry_after,
+        body: None,
+    }
+}
+
+/// A fault of one kind of requests: an error with one of these codes, or a 429, each in this percentage of cases, else
+/// one of the others.
+pub(crate) fn fault_of_kind(
+    random: &mut Rng,
+    (codes, errors): (&[u16], u32),
+    limited: u32,
+    others: &[What],
+) -> What {
+    let error = status(*pick(random, codes), None);
+    match random.u32(..100) {
+        at if at < errors => error,
+        at if at < errors + limited => status(429, *pick(random, &[None, Some(1)])),
+        _ => pick(random, others).clone(),
+    }
+}
+
 /// A fault that may hit any request.
 fn fault(random: &mut Rng) -> Trouble {
     let long = Duration::from_secs(*pick(random, &[1, 20, 45]));
     let retry_after = *pick(random, &[None, None, Some(0), Some(1), Some(7)]);
-    let status = |code| What::Status {
-        code,
-        retry_after,
-        body: None,
-    };
     let any = [
-        status(429),
-        status(*pick(random, &[500, 502, 503, 504, 408])),
+        status(429, retry_after),
+        status(*pick(random, &[500, 502, 503, 504, 408]), retry_after),
         What::Html {
             code: *pick(random, &[200, 502, 403]),
         },
@@ -91,11 +110,7 @@ fn fault(random: &mut Rng) -> Trouble {
     ];
     let writes = ["POST", "PATCH", "PUT", "DELETE"];
     let method = random.bool().then(|| pick(random, &writes).to_string());
-    let refused = What::Status {
-        code: *pick(random, &[400, 403, 409, 422]),
-        retry_after: None,
-        body: None,
-    };
+    let refused = status(*pick(random, &[400, 403, 409, 422]), None);
     let (what, method) = match method {
         Some(method) if chance(random, 25) => (refused, Some(method)),
         method => (pick(random, &any).clone(), method),
